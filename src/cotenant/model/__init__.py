@@ -1,0 +1,100 @@
+"""What cotenant knows, as frozen records: who lives here, what was read, what follows from it.
+
+Every field carries its unit and its description once, here (`Meta`); help texts, column heads,
+metric help and the reference pages are made from them. The rule for every measured field:
+``None`` = not measured, ``0`` = measured zero.
+"""
+
+from cotenant.model.field import (
+    Bytes,
+    Nanoseconds,
+)
+from cotenant.model.metering import (
+    Cpu,
+    Disk,
+    Interface,
+    Lost,
+    Machine,
+    Memory,
+    Pids,
+    Pressure,
+    Sample,
+    Snapshot,
+    Throttle,
+    Traffic,
+    Usage,
+)
+from cotenant.model.profile import (
+    COMPLETE,
+    UNITS,
+    Frame,
+    FrameKind,
+    Profile,
+    ProfileLost,
+    ProfileType,
+    Stack,
+)
+from cotenant.model.tenant import (
+    HOST,
+    KERNEL,
+    RESERVED,
+    UNATTRIBUTED,
+    UNSEATED,
+    Kind,
+    Tenant,
+    class_of,
+)
+from cotenant.model.waiting import (
+    Blame,
+    Delay,
+    Finding,
+    LongWait,
+    NoiseLost,
+    NoiseReport,
+    Part,
+    Waited,
+    Waits,
+)
+
+__all__ = [
+    "COMPLETE",
+    "HOST",
+    "KERNEL",
+    "RESERVED",
+    "UNATTRIBUTED",
+    "UNITS",
+    "UNSEATED",
+    "Blame",
+    "Bytes",
+    "Cpu",
+    "Delay",
+    "Disk",
+    "Finding",
+    "Frame",
+    "FrameKind",
+    "Interface",
+    "Kind",
+    "LongWait",
+    "Lost",
+    "Machine",
+    "Memory",
+    "Nanoseconds",
+    "NoiseLost",
+    "NoiseReport",
+    "Part",
+    "Pids",
+    "Pressure",
+    "Profile",
+    "ProfileLost",
+    "ProfileType",
+    "Sample",
+    "Snapshot",
+    "Stack",
+    "Tenant",
+    "Throttle",
+    "Traffic",
+    "Usage",
+    "Waited",
+    "Waits",
+    "class_of",
+]

@@ -1,0 +1,1 @@
+"""Who lives, and what each process maps."""

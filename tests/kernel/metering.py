@@ -1,0 +1,88 @@
+"""What the meter's kernel tests share: tenants of test cgroups, victims that do one thing."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import platform
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.kernel.conftest import Cgroup
+
+from cotenant.kernel.cgroupfs import Hierarchies
+from cotenant.meter.read import Meter
+from cotenant.model import Kind, Sample, Snapshot, Tenant
+
+_KEYS = itertools.count(1)
+
+SPIN = (sys.executable, "-c", "while True: pass")
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+SLEEP = ("sleep", "1000")
+
+
+def tenant(hierarchies: Hierarchies, path: str, main_pid: int | None = None) -> Tenant:
+    """A tenant for the cgroup at `path`."""
+    return Tenant(
+        next(_KEYS), path[1:], Kind.CGROUP, path, hierarchies.ids(path), main_pid=main_pid
+    )
+
+
+def booked_ns(group: Cgroup) -> int:
+    """The cgroup's own CPU time: cpuacct.usage on v1, cpu.stat on v2."""
+    tree = group.hierarchies.of("cpuacct")
+    if tree and tree.version == 1:
+        return int((tree.directory(group.path) / "cpuacct.usage").read_text())
+    unified = group.hierarchies.unified
+    assert unified
+    text = (unified.directory(group.path) / "cpu.stat").read_text()
+    return int(dict(line.split() for line in text.splitlines())["usage_usec"]) * 1000
+
+
+@contextmanager
+def metering(hierarchies: Hierarchies, tier: str | None = None) -> Iterator[Meter]:
+    """An open meter; the best tier of this host unless one is named."""
+    meter = Meter(hierarchies, tier)
+    assert tier or meter.tier != "files", meter.why_files
+    try:
+        yield meter
+    finally:
+        meter.close()
+
+
+@contextmanager
+def task_clock(pid: int) -> Iterator[Callable[[], int]]:
+    """A clock of the time that process `pid` ran, in ns, up to the moment it is read.
+
+    perf's software counter PERF_COUNT_SW_TASK_CLOCK. The CPU clock of another process
+    (clock_getcpuclockid) does not tell its running slice: thread_group_cputime, kernel/sched.
+    """
+    software, clock, size = 1, 1, 112
+    attributes = struct.pack("=IIQ", software, size, clock).ljust(size, b"\0")
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(_PERF_EVENT_OPEN[platform.machine()], attributes, pid, -1, -1, 0)
+    assert fd >= 0, os.strerror(ctypes.get_errno())
+    try:
+        yield lambda: int.from_bytes(os.read(fd, 8), sys.byteorder)
+    finally:
+        os.close(fd)
+
+
+def of(snapshot: Snapshot, who: Tenant) -> Sample:
+    """The tenant's sample."""
+    return next(s for s in snapshot.samples if s.tenant.key == who.key)
+
+
+def final_of(snapshot: Snapshot, who: Tenant) -> Sample | None:
+    """The tenant's last sample, if it is in this snapshot."""
+    return next((s for s in snapshot.finals if s.tenant.key == who.key), None)
+
+
+def kernel_tiers(hierarchies: Hierarchies) -> list[str]:
+    """The tiers this host's kernel has, best first; the file tier is in every list."""
+    with metering(hierarchies) as meter:
+        best = meter.tier
+    return ["kfunc", "iterator", "files"] if best == "kfunc" else ["iterator", "files"]

@@ -1,0 +1,3 @@
+module cotenant/tests/goserver
+
+go 1.21
