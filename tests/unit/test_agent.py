@@ -210,12 +210,17 @@ def place(tmp_path: Path, quiet_logging: None) -> Path:
     return tmp_path
 
 
+def write(file: Path, text: str) -> None:
+    """The configuration of an agent that leaves the real kernel alone, and in it `text`."""
+    file.write_text(f"{text}\n[profile]\nenabled = false\n")
+
+
 def agent_for(
     place: Path, watch: FakeWatch, text: str = "", **flags: object
 ) -> tuple[Agent, dict[str, Any]]:
     """An agent at 10 samples a second with its socket and its configuration in `place`."""
     file = place / "c.toml"
-    file.write_text(text if "[profile]" in text else f"{text}\n[profile]\nenabled = false\n")
+    write(file, text)
     given: dict[str, Any] = {
         "interval_s": 0.1,
         "socket": str(place / "run" / "a.sock"),
@@ -260,8 +265,10 @@ def test_it_samples_until_it_is_told_to_stop_and_leaves_nothing_behind(place, ca
 def test_it_ends_by_itself_when_no_container_has_been_here_for_long(place, capsys):
     watch = FakeWatch(tenants=0)
     agent, _ = agent_for(place, watch, exit_when_idle_s=0.4)
+    began = time.monotonic()
     assert agent.run() == 0
-    assert 4 <= watch.samples <= 8
+    assert time.monotonic() - began >= 0.4
+    assert 1 <= watch.samples <= 8
     assert "no container for 0.4 s" in capsys.readouterr().err
 
 
@@ -324,19 +331,18 @@ def test_a_changed_file_is_read_again_and_a_bad_one_is_not_taken_over(place, cap
 
     watch = FakeWatch(
         script={
-            2: lambda: file.write_text("exit_when_idle_s = 500\n") and None,
+            2: lambda: write(file, "exit_when_idle_s = 500"),
             4: look,
-            5: lambda: file.write_text("exit_when_idle_z = 600\n") and None,
+            5: lambda: write(file, "exit_when_idle_z = 600"),
             7: look,
-            8: lambda: file.write_text("exit_when_idle_s = 700\nhttp = 'off'\n") and None,
+            8: lambda: write(file, "exit_when_idle_s = 700\nhttp = 'off'"),
             10: look,
             11: terminate,
         }
     )
     agent, _ = agent_for(place, watch)
     assert agent.run() == 0
-    assert watch.samples == 11  # none was lost
-    assert agent._pace.late == 0 or agent._pace.late <= 2  # on a machine that is busy
+    assert watch.samples == 11
     good, bad, better = seen
     assert good == (500.0, None)
     assert bad[0] == 500.0 and 'the nearest is "exit_when_idle_s"' in bad[1]
@@ -361,9 +367,9 @@ def test_a_reload_that_is_asked_for_says_what_came_of_it(place):
 
     def talk() -> list[str]:
         answers = [ask(socket, RELOAD)]
-        file.write_text('tier = "files"\nlog_level = "debug"\n')
+        write(file, 'tier = "files"\nlog_level = "debug"')
         answers.append(ask(socket, RELOAD))
-        file.write_text("tier = 3\n")
+        write(file, "tier = 3")
         return [*answers, ask(socket, RELOAD), ask(socket, STATUS).config_problem or ""]
 
     watch = FakeWatch(script={2: lambda: in_thread(talk, result)})

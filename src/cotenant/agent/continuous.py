@@ -123,8 +123,9 @@ class Continuous:
                 self._hierarchies, wanted, lambda: self._tenants, cache_directory()
             ) as profiler:
                 self._rule(profiler, settings)
-                while not self._changed.is_set() and not profiler.prepare():
-                    time.sleep(LEAST_S)  # the loop's turn
+                while not profiler.prepare():
+                    if self._changed.wait(LEAST_S):  # the loop's turn, or the end
+                        return
                 keep()
                 profiler.start()
                 self._profiler = profiler

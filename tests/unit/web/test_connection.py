@@ -13,6 +13,7 @@ from cotenant.web import connection
 from cotenant.web.http import Pages, Server, application
 
 TURN = 0.4
+LONG_TURN = 60.0
 PAGE = b"x" * (8 << 20)
 """More than the kernel's buffers of both ends take in."""
 GET = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -22,6 +23,12 @@ ALIVE = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
 @pytest.fixture(autouse=True)
 def _short_turns(monkeypatch):
     monkeypatch.setattr(connection, "TURN_SECONDS", TURN)
+
+
+@pytest.fixture
+def _long_turns(_short_turns, monkeypatch):
+    """For clients that must not be hung up, on a machine that stands still for a second, too."""
+    monkeypatch.setattr(connection, "TURN_SECONDS", LONG_TURN)
 
 
 @dataclass
@@ -110,7 +117,7 @@ def test_who_drips_a_request_gains_nothing_by_it():
     asyncio.run(scene())
 
 
-def test_who_never_reads_is_hung_up_and_costs_no_copy_of_the_page():
+def test_who_never_reads_costs_no_copy_of_the_page_and_is_hung_up(_long_turns):
     async def scene():
         async with served() as here:
             clients = [here.client() for _ in range(8)]
@@ -120,6 +127,8 @@ def test_who_never_reads_is_hung_up_and_costs_no_copy_of_the_page():
             held = [one.transport.get_write_buffer_size() for one in here.connections]
             assert max(held) <= 2 * connection.PIECE_BYTES
             assert await lives(here.port)
+            for one in here.connections:
+                one._time_is_up()
             await until(lambda: not here.connections)
             await until(lambda: not here.server._server.server_state.tasks)
             for client in clients:
@@ -128,20 +137,25 @@ def test_who_never_reads_is_hung_up_and_costs_no_copy_of_the_page():
     asyncio.run(scene())
 
 
-def test_who_reads_on_is_served_the_whole_page_however_often():
-    """One connection for longer than a turn, and a page in many pieces."""
+def test_who_reads_on_is_served_the_whole_page_however_often(_long_turns):
+    """One connection, a page in many pieces; each turn has a deadline of its own."""
 
     async def scene():
         async with served() as here:
             reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+            deadlines = []
             for _ in range(5):
-                await asyncio.sleep(TURN / 2)
                 writer.write(GET)
-                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
                 assert b"content-length: %d\r\n" % len(PAGE) in head
                 assert await asyncio.wait_for(reader.readexactly(len(PAGE)), 10) == PAGE
                 writer.write(GET.replace(b"GET", b"HEAD"))
-                assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+                assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+                [one] = here.connections
+                await until(one._is_over)
+                deadlines.append(one._deadline.when())
+                one._time_is_up()  # between two turns that is nothing to it
+            assert deadlines == sorted(set(deadlines))
             writer.close()
 
     asyncio.run(scene())
@@ -149,7 +163,7 @@ def test_who_reads_on_is_served_the_whole_page_however_often():
 
 def test_a_crowd_of_silent_clients_takes_so_many_descriptors_and_no_more(monkeypatch):
     monkeypatch.setattr(connection, "MOST_CONNECTIONS", 40)
-    monkeypatch.setattr(connection, "TURN_SECONDS", 60.0)
+    monkeypatch.setattr(connection, "TURN_SECONDS", LONG_TURN)
 
     async def scene():
         async with served() as here:

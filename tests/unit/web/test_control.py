@@ -180,13 +180,14 @@ def test_only_root_and_the_agents_own_user_change_anything(door, monkeypatch):
 
 
 def test_a_client_that_hangs_up_or_says_nothing_is_let_go(door, monkeypatch):
-    monkeypatch.setattr(answers, "IDLE_SECONDS", 0.1)
-    for part in (b"", b'{"verb"'):
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(door[0]))
-            client.sendall(part)
-            client.settimeout(5)
-            assert client.recv(100) == b""
+    with monkeypatch.context() as hasty:
+        hasty.setattr(answers, "IDLE_SECONDS", 0.1)
+        for part in (b"", b'{"verb"'):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(door[0]))
+                client.sendall(part)
+                client.settimeout(5)
+                assert client.recv(100) == b""
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(door[0]))
     assert ask(door[0], ECHO) == {}
@@ -209,16 +210,22 @@ def test_an_answer_is_not_kept_when_its_client_is_gone(tmp_path):
 
 
 def test_a_client_that_never_reads_is_let_go(tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "SLOW_SECONDS", 0.2)
-    with serving(tmp_path / "a.sock", {"big": lambda: "x" * 20_000_000}) as server:
-        with socket.socket(socket.AF_UNIX) as client:
+    asked = threading.Event()
+
+    def big() -> str:
+        asked.set()
+        return "x" * 20_000_000
+
+    with serving(tmp_path / "a.sock", {"big": big}) as server:
+        with socket.socket(socket.AF_UNIX) as client, monkeypatch.context() as hasty:
+            hasty.setattr(answers, "SLOW_SECONDS", 0.2)
             client.connect(str(tmp_path / "a.sock"))
             client.sendall(b'{"verb":"big"}\n')
-            deadline = time.monotonic() + 5
-            time.sleep(0.3)
+            assert asked.wait(10)
+            deadline = time.monotonic() + 10
             while server._tasks and time.monotonic() < deadline:
                 time.sleep(0.05)
-        assert not server._tasks
+            assert not server._tasks
         assert len(ask(tmp_path / "a.sock", Verb("big", str))) == 20_000_000
 
 
@@ -279,7 +286,7 @@ def test_an_agent_that_lies_or_hangs_is_silent(tmp_path, said, sentence):
     thread.start()
     try:
         with pytest.raises(AgentSilent, match=sentence):
-            ask(tmp_path / "a.sock", SNAPSHOT, timeout_s=0.3)
+            ask(tmp_path / "a.sock", SNAPSHOT, timeout_s=10 if said is not None else 0.3)
     finally:
         thread.join(5)
         listener.close()
