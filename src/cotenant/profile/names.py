@@ -97,6 +97,7 @@ class Names:
         self._native: dict[tuple[int, int], Frame] = {}
         self._learned: list[CodeFile] = []
         self._kernel_frames: dict[int, Frame] = {}
+        self._kernel_reads = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -112,6 +113,9 @@ class Names:
         living = self._follower.living
         self._jits.keep(living)
         self._kernel.refresh()
+        if self._kernel_reads != self._kernel.reads or len(self._kernel_frames) > MOST_FRAMES:
+            self._kernel_reads = self._kernel.reads
+            self._kernel_frames.clear()
         over = {t for t, process in self._processes.items() if not process.is_still(living.get(t))}
         for tgid in over:
             self._processes.pop(tgid).close()
@@ -223,14 +227,14 @@ class Names:
 
     def kernel(self, address: int) -> Frame:
         """A function of the kernel or of one of its modules."""
-        found = self._kernel.lookup(address)
-        start = found[2] if found else address
-        frame = self._kernel_frames.get(start)
+        frame = self._kernel_frames.get(address)
         if frame is None:
-            name = found[0] if found else f"{address:#x}"
-            module = found[1] if found else "[kernel]"
+            found = self._kernel.lookup(address)
+            if found is None:  # perhaps the next time
+                return Frame(f"{address:#x}", FrameKind.KERNEL, module="[kernel]", address=address)
+            name, module, start = found
             frame = Frame(name, FrameKind.KERNEL, module=module, address=start)
-            self._kernel_frames[start] = frame
+            self._kernel_frames[address] = frame
         return frame
 
     def close(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,6 +18,7 @@ from cotenant.profile.names import Names, Process
 from cotenant.profile.processes.maps import Proc
 from cotenant.profile.python.code import NoFrame
 from cotenant.profile.symbols.functions import Row, Symbols
+from cotenant.profile.symbols.kallsyms import Kallsyms
 
 RUN = Run(0, ())
 
@@ -94,4 +97,27 @@ def test_frames_that_were_told_get_the_names_that_come_later() -> None:
     del files.by_number[3], files.by_number[1]
     named.learn()
     assert named.renamed(told) is told, "nobody maps it any more"
+    named.close()
+
+
+def test_an_address_of_the_kernel_has_another_name_when_its_module_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(module: str) -> None:
+        (tmp_path / "modules").write_text(f"{module} 4096 0 - Live 0x0\n")
+        (tmp_path / "kallsyms").write_text(f"ffffffffc0001000 t {module}_send\t[{module}]\n")
+
+    monkeypatch.setattr(names, "Kallsyms", lambda: Kallsyms(tmp_path))
+    living = cast(Any, SimpleNamespace(living={}))
+    named = Names(cast(Any, SimpleNamespace(named_anew=lambda: False)), living)
+    loaded("one")
+    named.prepare()
+    first = named.kernel(0xFFFFFFFFC0001004)
+    assert (first.name, first.module) == ("one_send", "[one]")
+    assert named.kernel(0xFFFFFFFFC0001004) is first
+    named.next_round(())
+    assert named.kernel(0xFFFFFFFFC0001004) == first
+    loaded("two")
+    named.next_round(())
+    assert named.kernel(0xFFFFFFFFC0001004).name == "two_send"
     named.close()

@@ -28,7 +28,10 @@ _BOUNDS = frozenset((b"_etext", b"_einittext"))
 class Kallsyms:
     """/proc/kallsyms as a table, read when it is first asked, and again when modules came or went.
 
-    `reason`: why there are no names; None: there are. Keeping them takes 5 MB.
+    Keeping it takes 5 MB.
+
+    reason    why there are no names; None: there are
+    reads     how often it was read: names of before may be others' by now
     """
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
@@ -37,6 +40,7 @@ class Kallsyms:
         self._modules: bytes | None = None
         self._looked_at = 0.0
         self.reason: str | None = None
+        self.reads = 0
 
     def lookup(self, address: int) -> tuple[str, str, int] | None:
         """Function, module (`[kernel]`, `[nf_tables]`, `[bpf]`) and begin; None: not known.
@@ -71,6 +75,7 @@ class Kallsyms:
 
     def _read(self) -> None:
         self._looked_at = time.monotonic()
+        self.reads += 1
         self._modules = self._loaded()
         try:
             text = (self._proc / "kallsyms").read_bytes()
