@@ -4,8 +4,8 @@
 # Debian packages, each list fetched only by the targets that use it. "?" = where the release has it.
 APT_RUN  := ca-certificates clang iproute2 libbpf-dev libbpf1 llvm python3-venv
 APT_DEV  := g++ gcc libc6-dev shellcheck
-APT_TEST := bpftrace busybox-static containerd debuginfod docker.io docker-cli? linux-perf podman \
-	prometheus runc tmux
+APT_TEST := bpftrace busybox-static containerd crun debuginfod docker.io docker-cli? linux-perf \
+	podman prometheus runc tmux
 APT_VM   := $(shell sed '/^\#/d' tests/vm/packages.txt)
 # Go and npm only where there are none: a machine may have newer ones than Debian's.
 APT_WEB = chromium-headless-shell fonts-dejavu-core $(if $(wildcard /usr/local/go/bin/go)$(shell \

@@ -198,6 +198,9 @@ class FakeWatch:
     def follow(self) -> None:
         pass
 
+    def departed(self) -> list[Any]:
+        return []
+
     def configure(self, settings: Settings) -> None:
         self.configured.append(settings)
 

@@ -11,10 +11,12 @@ import logging
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
 from cotenant.agent.log import ALWAYS
 from cotenant.agent.profiler import LEAST_S, Profiler, Wanted, cache_directory
+from cotenant.agent.watch import MOST_DEPARTED
 from cotenant.config import Settings
 from cotenant.config.profile import Profiling
 from cotenant.errors import CotenantError, UnknownTenant
@@ -53,6 +55,7 @@ class Continuous:
         self._took = took
         self._told = told
         self._tenants: Sequence[Tenant] = ()
+        self._departed: deque[Tenant] = deque(maxlen=MOST_DEPARTED)
         self._ruled: Sequence[Tenant] = ()
         self._end = threading.Event()
         self._changed = threading.Event()
@@ -72,9 +75,10 @@ class Continuous:
         if any(getattr(before, name) != getattr(self._settings, name) for name in SAMPLING):
             self._changed.set()
 
-    def follow(self, tenants: Sequence[Tenant]) -> None:
-        """Takes over who lives here now."""
+    def follow(self, tenants: Sequence[Tenant], departed: Iterable[Tenant]) -> None:
+        """Takes over who lives here now, and who died since it was told last."""
         self._tenants = tenants
+        self._departed.extend(departed)
 
     def costs(self) -> list[Cost]:
         """What its programs in the kernel cost; those that never ran are left out."""
@@ -119,9 +123,7 @@ class Continuous:
             debuginfod=settings.debuginfod,
         )
         try:
-            with Profiler(
-                self._hierarchies, wanted, lambda: self._tenants, cache_directory()
-            ) as profiler:
+            with Profiler(self._hierarchies, wanted, self._present, cache_directory()) as profiler:
                 self._rule(profiler, settings)
                 while not profiler.prepare():
                     if self._changed.wait(LEAST_S):  # the loop's turn, or the end
@@ -136,6 +138,13 @@ class Continuous:
             self._told("profile", f"off: {str(error).rstrip('.')}", time.monotonic() - began)
         finally:
             self._profiler = None
+
+    def _present(self) -> Sequence[Tenant]:
+        """Who lives here now, and who did since this was asked last."""
+        departed: list[Tenant] = []
+        while self._departed:  # the loop adds to it
+            departed.append(self._departed.popleft())
+        return [*departed, *self._tenants] if departed else self._tenants
 
     def _sample(self, profiler: Profiler, settings: Profiling) -> None:
         poll = select.poll()

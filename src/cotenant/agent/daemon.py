@@ -233,7 +233,7 @@ class Agent:
             return
         self._tally.collections += 1
         self._tally.collect_ns += time.perf_counter_ns() - began
-        self._continuous.follow(self._watch.registry.tenants)
+        self._continuous.follow(self._watch.registry.tenants, self._watch.departed())
         self._newest.take(replace(found, lost=replace(found.lost, late=self._pace.late)))
 
     def _complain(self) -> None:

@@ -75,8 +75,8 @@ class Wanted(Struct, frozen=True):
 class Profiler:
     """Samples from `start` on: `step()` several times a second, `take()` when a profile is due.
 
-    `tenants` tells who lives here, as often as it is asked. `cache` is a directory for tables and
-    symbols. Raises NoBpf where the kernel lacks or refuses what it takes.
+    `tenants` tells who lives here, and who did since it was asked last. `cache` is a directory for
+    tables and symbols. Raises NoBpf where the kernel lacks or refuses what it takes.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Profiler:
         # Whether kernel frames have names is told by whoever looked for them.
         self._lacks = [lack.words for lack in lacks() if lack.name != "CAP_SYSLOG"]
         self._stopped = False
+        self._moved = False
         self._lost = self._lost_before = (0, 0)
         self._fresh: deque[bytes] = deque()
         self._tenants = tenants
@@ -217,7 +218,7 @@ class Profiler:
         began_ns = clock_ns()
         before = self.sampled
         self._drain()
-        self._owners.follow(self._tenants())
+        self._moved |= self._owners.follow(self._tenants())
         self._stacks.meet(self._fresh, NAMED_S)
         while self._fresh and clock_ns() - began_ns < LONGEST_STEP_NS:
             self._drain()  # new names take their time, and samples come meanwhile
@@ -270,6 +271,9 @@ class Profiler:
             if not self._fresh:
                 break
             self.step()  # what is not named by then, is named without looking at what comes
+        if self._moved:
+            self._stacks.own_anew()
+            self._moved = False
         taken = self._samples.take()
         profiles = [
             self._stacks.profile(taken, kind, self._period(kind), self._notes())

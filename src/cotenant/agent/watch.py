@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,8 @@ from cotenant.tenants.registry import Changes, Registry
 
 NAMES_WAIT_S = 0.25
 """How long a verb that looks once waits for runtimes to tell names."""
+MOST_DEPARTED = 1 << 10
+"""Of those who died, so many are remembered for whoever asks."""
 WALK_SHARE = 0.05
 """Where events do not tell all, walks take at most this share of one CPU's time."""
 
@@ -45,6 +48,7 @@ class Watch:
         self._rescan_s = settings.rescan_interval_s
         self._lost_births = 0
         self._walk_s = 0.0
+        self._departed: deque[Tenant] = deque(maxlen=MOST_DEPARTED)
         self._say = told or (lambda part, result, seconds: None)
         host_root = Path(settings.host_root)
         with ExitStack() as opened:
@@ -122,6 +126,13 @@ class Watch:
             self.meter.expect(met)
         if changes.died:
             self.meter.tidings.depart(changes.died)
+            self._departed += changes.died
+
+    def departed(self) -> list[Tenant]:
+        """Who died since last asked; of very many, the last ones."""
+        departed = list(self._departed)
+        self._departed.clear()
+        return departed
 
     def close(self) -> None:
         """Detaches every program, closes every file, stops the threads that ask for names."""

@@ -64,14 +64,15 @@ class _Own:
     def _wanted(self, settings: Settings, words: Sequence[str]) -> tuple[Tenant, ...] | None:
         if not words:
             return None
-        tenants = self._tenants()
+        tenants = self._watch.registry.tenants
         keys = chooser(words, settings)(tenants)
         return tuple([tenant for tenant in tenants if tenant.key in keys])
 
-    def _tenants(self) -> list[Tenant]:
-        """Who lives here now."""
+    def _tenants(self) -> Sequence[Tenant]:
+        """Who lives here now, and who did since this was asked last."""
         self._watch.follow()
-        return list(self._watch.registry.tenants)
+        departed, tenants = self._watch.departed(), self._watch.registry.tenants
+        return [*departed, *tenants] if departed else tenants
 
     def _prepare(self) -> None:
         """Makes the unwind tables of what runs, so that the first stacks are whole, too."""

@@ -1,4 +1,8 @@
-"""Whose a cgroup is: the innermost tenant around it, else the host."""
+"""Whose a cgroup is: the innermost tenant around it, else the host.
+
+Tenants are told of after their first processes run, and their names later still: what was answered
+before may be another's, or have another name.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,10 @@ MOST_REMEMBERED = 1 << 14
 
 
 class Owners:
-    """Answers for the cgroups of one tree. The dead stay known: their samples come late."""
+    """Answers for the cgroups of one tree. The dead stay known: their samples come late.
+
+    A cgroup's number is never given again.
+    """
 
     def __init__(self, hierarchies: Hierarchies, tree: int, proc: Path = Path("/proc")) -> None:
         self._mount = next((h.mount for h in hierarchies.trees if h.number == tree), None)
@@ -22,22 +29,34 @@ class Owners:
         self._tenants: Sequence[Tenant] = ()
         self._by_cgroup: dict[int, Tenant] = {}
         self._inside: dict[int, Tenant] = {}
+        """Of cgroups that are no tenant's own."""
+        self._before: dict[int, Tenant] = {}
+        """The same, before others were told of: for processes that can be asked no more."""
 
-    def follow(self, tenants: Sequence[Tenant]) -> None:
-        """Takes over who lives here now."""
+    def follow(self, tenants: Sequence[Tenant]) -> bool:
+        """Takes over who is here, and who was since last told; whether some are new or changed."""
         if tenants is self._tenants:
-            return
+            return False
         self._tenants = tenants
+        told = {t.cgroups[self._tree]: t for t in tenants if self._tree in t.cgroups}
+        if all(self._by_cgroup.get(cgroup) is tenant for cgroup, tenant in told.items()):
+            return False
         if len(self._by_cgroup) > MOST_REMEMBERED:
             self._by_cgroup.clear()
-        self._by_cgroup |= {t.cgroups[self._tree]: t for t in tenants if self._tree in t.cgroups}
-        self._inside.clear()
+        self._by_cgroup |= told
+        now = {tenant.key: tenant for tenant in told.values()}
+        before = self._before | self._inside if len(self._before) < MOST_REMEMBERED else {}
+        self._before = {cgroup: now.get(one.key, one) for cgroup, one in before.items()}
+        self._inside = {}
+        return True
 
     def owner(self, cgroup: int, tgid: int) -> Tenant:
         """The tenant of a cgroup; asked of a process in it where no tenant has that very one."""
         found = self._by_cgroup.get(cgroup) or self._inside.get(cgroup)
         if found is None:
             found = self._around(tgid)
+            if found is HOST:
+                found = self._before.get(cgroup, HOST)
             if len(self._inside) > MOST_REMEMBERED:
                 self._inside.clear()
             self._inside[cgroup] = found

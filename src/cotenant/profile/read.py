@@ -35,8 +35,8 @@ _FINE = struct.pack("=II", records.PROFILE_END_COMPLETE, records.PROFILE_PYTHON_
 HEAD_BYTES = SAMPLE.size - _KEY
 """Of a stack's bytes, those before its words."""
 _WORD = struct.Struct("=I")
-_TGID_AT, _TYPE_AT = 2 * 8, 2 * 8 + 4
-"""Behind cgroup and start; of `type`, behind these and the process."""
+_PROCESS = struct.Struct("=QQI")
+_TYPE_AT = _PROCESS.size
 _BY_NUMBER = {number: kind for kind, number in TYPES.items()}
 
 
@@ -84,10 +84,10 @@ def head_of(key: bytes) -> Head:
     return Head(cgroup, started, tgid, _BY_NUMBER[kind], end, python_end, user, name)
 
 
-def tgid_of(key: bytes) -> int:
-    """Whose sample met that stack, by the process's number."""
-    number: int = _WORD.unpack_from(key, _TGID_AT)[0]
-    return number
+def process_of(key: bytes) -> tuple[int, int, int]:
+    """Whose sample met that stack: cgroup, start (0: the kernel's) and number of the process."""
+    found: tuple[int, int, int] = _PROCESS.unpack_from(key)
+    return found
 
 
 def type_of(key: bytes) -> ProfileType:

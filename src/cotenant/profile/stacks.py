@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cotenant.kernel import records
 from cotenant.model import (
     COMPLETE,
+    HOST,
     KERNEL,
     UNITS,
     Frame,
@@ -36,7 +38,7 @@ from cotenant.profile.parts import (
     Part,
     Renamed,
 )
-from cotenant.profile.read import HEAD_BYTES, Head, Met, Taken, head_of, tgid_of
+from cotenant.profile.read import HEAD_BYTES, Head, Met, Taken, head_of, process_of
 
 MOST_HELD = 1 << 14
 """Places remembered from one round to the next; beyond that, all are forgotten."""
@@ -136,13 +138,15 @@ class Stacks:
             parts = (*parts, self._kernels[key[until:]])
         owner = self._owner(head.cgroup, head.tgid) if head.started else KERNEL
         lost = head.python_end != 0
+        named = Named(owner, head.type, head.comm, parts, begin.end, stale, unknown, lost)
+        return self._only(named)
+
+    def _only(self, one: Named) -> Named:
+        """The first of those that tell the same."""
         # What it holds stays where it is, so that its place in memory tells it from all others.
-        told = (id(owner), head.type, head.comm, begin.end, stale, lost, *map(id, parts))
-        found = self._shared.get(told)
-        if found is None:
-            found = Named(owner, head.type, head.comm, parts, begin.end, stale, unknown, lost)
-            self._shared[told] = found
-        return found
+        parts = map(id, one.parts)
+        told = (id(one.tenant), one.type, one.process, one.end, one.stale, one.python_lost, *parts)
+        return self._shared.setdefault(told, one)
 
     def _begin(self, key: bytes) -> _Begin:
         head = head_of(key)
@@ -156,6 +160,17 @@ class Stacks:
         if len(self._begins) < MOST_PLACES:
             self._begins[key[:HEAD_BYTES]] = begin
         return begin
+
+    def own_anew(self) -> None:
+        """Asks again whose the stacks are: tenants are told of late, their names still later."""
+        moved: dict[bytes, Named] = {}
+        for key, named in self._named.items():
+            cgroup, started, tgid = process_of(key)
+            owner = self._owner(cgroup, tgid) if started else named.tenant
+            # The host's is what belongs to nobody; whoever had it once was told by a process in it.
+            if owner is not named.tenant and owner is not HOST:
+                moved[key] = self._only(replace(named, tenant=owner))
+        self._named |= moved
 
     def profile(
         self, taken: Taken, kind: ProfileType, period: int, notes: tuple[str, ...]
@@ -223,7 +238,7 @@ class Stacks:
         self._named = {
             key: named
             for key, named in self._named.items()
-            if key in taken.met and not renamed.files and tgid_of(key) not in changed
+            if key in taken.met and not renamed.files and process_of(key)[2] not in changed
         }
         held = len(self._natives) + len(self._leaves)
         held += sum([code.held for code in self._codes.values()])

@@ -49,8 +49,13 @@ static void in_vdso(void)
 
 static void through_plt(void)
 {
-	for (;;)
-		sum += labs(sum);
+	for (;;) {
+		long n = sum;
+
+		for (int i = 0; i < 1000; i++) /* a store for each would take most of the time */
+			n = labs(n);
+		sum += n;
+	}
 }
 
 static __attribute__((noinline)) void deeper(unsigned depth)

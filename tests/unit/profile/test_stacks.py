@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from cotenant.kernel import records
-from cotenant.model import KERNEL, Frame, FrameKind, Kind, ProfileType, Tenant
+from cotenant.model import HOST, KERNEL, Frame, FrameKind, Kind, ProfileType, Tenant
 from cotenant.profile import stacks as stacks_module
 from cotenant.profile.parts import FILE_WORD, PYTHON_WORD, STALE, UNKNOWN, Renamed
 from cotenant.profile.programs import SAMPLE, Counts
@@ -205,6 +205,23 @@ def test_code_of_a_jit_has_the_name_that_its_process_told_later() -> None:
     names.late = names.gone = True
     found, _ = profile(stacks, one)
     assert told(found)[0][1] == ["f1", "jit 7:7f00"], "nobody tells any more"
+
+
+def test_stacks_are_of_whoever_they_belong_to_when_the_profile_is_made() -> None:
+    """Tenants are told of after their processes began, and are called otherwise when named."""
+    now = {107: HOST, 108: B}
+    stacks = Stacks(Names(), lambda cgroup, tgid: now[cgroup])
+    mine, other, kernels = key([native(1, 0)]), key([native(1, 0)], tgid=8), key([], [5], started=0)
+    taken = of_round(mine, other, kernels)
+    stacks.meet(deque([mine, other, kernels]), 60.0)
+    now[107] = A
+    stacks.own_anew()
+    found = stacks.profile(taken, ProfileType.CPU, 10, ())
+    assert [row[0] for row in told(found)] == ["a", "b", "kernel"]
+    now[107], now[108] = B, HOST
+    stacks.own_anew()
+    found = stacks.profile(taken, ProfileType.CPU, 10, ())
+    assert [(row[0], row[3]) for row in told(found)] == [("b", 4), ("kernel", 2)], "it is B's still"
 
 
 def test_a_cut_stack_says_why_and_a_kernel_thread_is_nobodys() -> None:

@@ -1,0 +1,106 @@
+"""Whose samples are: of who comes while they are taken, and of who is gone when they are read."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+import urllib.error
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.kernel.conftest import docker, within
+from tests.kernel.test_agent import COTENANT, Running
+from tests.kernel.test_agent import agent as agent
+
+from cotenant.export.profile_json import parse
+from cotenant.model import Profile
+
+pytestmark = pytest.mark.kernel
+
+SPIN = "i=0; while [ $i -lt {} ]; do i=$((i+1)); done"
+BRIEFLY, FOR_LONG = SPIN.format(300_000), SPIN.format(1 << 60)
+SETTINGS = """\
+[profile]
+hz = 99
+window_s = 2
+directory = "{}/profiles"
+"""
+
+
+def shells(profile: Profile, process: str) -> Counter[str]:
+    """Samples of processes of that name, by tenant."""
+    found: Counter[str] = Counter()
+    for stack in profile.stacks:
+        if stack.process == process:
+            found[profile.tenants[stack.tenant].name] += stack.count
+    return found
+
+
+def shell(folder: Path, name: str) -> str:
+    """A shell that goes by another name."""
+    made = folder / name
+    made.symlink_to("/bin/sh")
+    return str(made)
+
+
+def visitor(cgroup: Callable[..., object], number: int, shell: str) -> str:
+    """The name of a tenant that came, was busy for some 0.3 s, and is gone."""
+    path = f"/profile-visitor-{number}"
+    came = cgroup(path)
+    came.spawn(shell, "-c", BRIEFLY).wait()  # type: ignore[attr-defined]
+    came.remove()  # type: ignore[attr-defined]
+    return path.strip("/")
+
+
+def test_who_was_here_briefly_has_its_samples_in_the_verb(tmp_path, cgroup):
+    made, sh = tmp_path / "out.json", shell(tmp_path, "briefly")
+    command = [COTENANT, "profile", "--hz", "199", "--duration", "8s", "-o", made]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as profiling:
+        time.sleep(3)
+        names = {visitor(cgroup, number, sh) for number in range(4)}
+        assert profiling.wait(60) == 0, profiling.communicate()
+    found = shells(parse(made.read_bytes()), "briefly")
+    assert found.keys() == names, found
+    assert min(found.values()) > 10
+
+
+def test_who_was_here_briefly_has_its_samples_in_the_agent(agent, tmp_path, cgroup):
+    agent.config.write_text(SETTINGS.format(tmp_path))
+    agent.start()
+    assert within(60, lambda: agent.status().parts.get("profile", "").startswith("cpu"))
+    sh = shell(tmp_path, "briefly")
+    names = {visitor(cgroup, number, sh) for number in range(4)}
+    within(30, lambda: told_of(agent, "briefly").keys() >= names)
+    found = told_of(agent, "briefly")
+    assert found.keys() == names, found
+
+
+def test_a_container_has_all_its_samples_by_its_name_from_its_first_moment(
+    agent, tmp_path, docker_image
+):
+    """Its name comes later than its first stacks, and it meets no others."""
+    agent.config.write_text(SETTINGS.format(tmp_path))
+    agent.start()
+    assert within(60, lambda: agent.status().parts.get("profile", "").startswith("cpu"))
+    name, busy = "profile-comes-later", f"exec /tmp/busybox-later sh -c '{FOR_LONG}'"
+    docker("rm", "-f", name, check=False)
+    docker("run", "-d", "--rm", "--network", "none", "--name", name, docker_image,
+           "sh", "-c", f"cp /bin/busybox /tmp/busybox-later; {busy}")  # fmt: skip
+    try:
+        time.sleep(8)
+        found = told_of(agent, "busybox-later")
+        assert found.keys() == {name}, found
+        assert found[name] > 300
+    finally:
+        docker("rm", "-f", name)
+
+
+def told_of(agent: Running, process: str) -> Counter[str]:
+    """What the agent's last hour says of processes of that name."""
+    try:
+        page = agent.get("/api/profile?format=json")
+    except urllib.error.HTTPError:
+        return Counter()  # there is no window yet
+    return shells(parse(page.encode()), process)
