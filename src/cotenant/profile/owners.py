@@ -54,25 +54,32 @@ class Owners:
         """The tenant of a cgroup; asked of a process in it where no tenant has that very one."""
         found = self._by_cgroup.get(cgroup) or self._inside.get(cgroup)
         if found is None:
-            found = self._around(tgid)
-            if found is HOST:
-                found = self._before.get(cgroup, HOST)
+            found = self._around(cgroup, tgid)
+            if found is None:
+                return self._before.get(cgroup, HOST)
             if len(self._inside) > MOST_REMEMBERED:
                 self._inside.clear()
             self._inside[cgroup] = found
         return found
 
-    def _around(self, tgid: int) -> Tenant:
+    def _around(self, cgroup: int, tgid: int) -> Tenant | None:
+        """By where the process is; None: it is in that cgroup no more."""
         path = self._path(tgid)
-        while self._mount and path is not None and path != PurePosixPath("/"):
-            try:
-                number = os.stat(self._mount / path.relative_to("/")).st_ino
-            except (OSError, ValueError):
-                return HOST
-            if number in self._by_cgroup:
-                return self._by_cgroup[number]
+        if path is None or self._number(path) != cgroup:
+            return None
+        while path != path.parent:
+            found = self._by_cgroup.get(self._number(path))
+            if found is not None:
+                return found
             path = path.parent
         return HOST
+
+    def _number(self, path: PurePosixPath) -> int:
+        """The id of the cgroup there; 0: there is none."""
+        try:
+            return os.stat(self._mount / path.relative_to("/")).st_ino if self._mount else 0
+        except (OSError, ValueError):
+            return 0
 
     def _path(self, tgid: int) -> PurePosixPath | None:
         try:

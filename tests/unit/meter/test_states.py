@@ -204,6 +204,7 @@ def test_noise_of_others_is_let_pass():
     later = moved(cache=910 * MIB, pgfault=5_100_000)
     assert proven([BOOK], [moved(cache=912 * MIB, pgfault=5_050_000)], [later])
     assert proven([later], [moved(cache=897 * MIB)], [BOOK]), "it may also shrink meanwhile"
+    assert proven([BOOK], [moved(kernel=50 * MIB)], [BOOK]), "of v1, a counter beside memory.stat"
 
 
 def test_nothing_seen_is_nothing_proven():
