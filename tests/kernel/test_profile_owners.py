@@ -20,7 +20,7 @@ from cotenant.model import Profile
 pytestmark = pytest.mark.kernel
 
 SPIN = "i=0; while [ $i -lt {} ]; do i=$((i+1)); done"
-BRIEFLY, FOR_LONG = SPIN.format(300_000), SPIN.format(1 << 60)
+BRIEFLY, FOR_LONG = SPIN.format(1_000_000), SPIN.format(1 << 60)
 SETTINGS = """\
 [profile]
 hz = 99
@@ -46,7 +46,7 @@ def shell(folder: Path, name: str) -> str:
 
 
 def visitor(cgroup: Callable[..., object], number: int, shell: str) -> str:
-    """The name of a tenant that came, was busy for some 0.3 s, and is gone."""
+    """The name of a tenant that came, was busy for about a second, and is gone."""
     path = f"/profile-visitor-{number}"
     came = cgroup(path)
     came.spawn(shell, "-c", BRIEFLY).wait()  # type: ignore[attr-defined]
@@ -56,7 +56,7 @@ def visitor(cgroup: Callable[..., object], number: int, shell: str) -> str:
 
 def test_who_was_here_briefly_has_its_samples_in_the_verb(tmp_path, cgroup):
     made, sh = tmp_path / "out.json", shell(tmp_path, "briefly")
-    command = [COTENANT, "profile", "--hz", "199", "--duration", "8s", "-o", made]
+    command = [COTENANT, "profile", "--hz", "199", "--duration", "12s", "-o", made]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as profiling:
         time.sleep(3)
         names = {visitor(cgroup, number, sh) for number in range(4)}

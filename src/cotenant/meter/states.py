@@ -160,9 +160,9 @@ def proven(
     """True when every value read lies between the file before and the file after.
 
     One mapping of Memory's names to values per cgroup. Others run meanwhile, so a distance of 4 MB
-    or 5 % is let pass, for `kernel` 25 %: v1 tells that by a counter of its own, which the sums
-    of memory.stat trail. A wrong place is wrong by orders of magnitude on some cgroup. The page cache, anonymous
-    memory and faults must be seen at work, or nothing is proven.
+    or 5 % is let pass, for `kernel` 25 %: v1 tells that by a counter of its own, which the sums of
+    memory.stat trail. A wrong place is wrong by orders of magnitude on some cgroup. The page cache,
+    anonymous memory and faults must be seen at work, or nothing is proven.
     """
     seen: set[str] = set()
     for low, value, high in zip(before, read, after, strict=True):
