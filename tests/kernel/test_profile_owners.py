@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.kernel.conftest import docker, within
+from tests.kernel.conftest import Cgroup, docker, within
 from tests.kernel.test_agent import COTENANT, Running
 from tests.kernel.test_agent import agent as agent
 
@@ -45,12 +45,12 @@ def shell(folder: Path, name: str) -> str:
     return str(made)
 
 
-def visitor(cgroup: Callable[..., object], number: int, shell: str) -> str:
+def visitor(cgroup: Callable[[str], Cgroup], number: int, shell: str) -> str:
     """The name of a tenant that came, was busy for about a second, and is gone."""
     path = f"/profile-visitor-{number}"
     came = cgroup(path)
-    came.spawn(shell, "-c", BRIEFLY).wait()  # type: ignore[attr-defined]
-    came.remove()  # type: ignore[attr-defined]
+    came.spawn(shell, "-c", BRIEFLY).wait()
+    came.remove()
     return path.strip("/")
 
 

@@ -271,7 +271,8 @@ def test_it_ends_by_itself_when_no_container_has_been_here_for_long(place, capsy
     began = time.monotonic()
     assert agent.run() == 0
     assert time.monotonic() - began >= 0.4
-    assert 1 <= watch.samples <= 8
+    assert watch.samples <= 8
+    assert watch.samples + agent._pace.late >= 4, "each that was due was taken, or counted late"
     assert "no container for 0.4 s" in capsys.readouterr().err
 
 
@@ -353,6 +354,7 @@ def test_a_changed_file_is_read_again_and_a_bad_one_is_not_taken_over(place, cap
     log = capsys.readouterr().err
     assert "config: read again: changed exit_when_idle_s" in log
     assert "The settings before it stay in force" in log
+    assert log.count("profile: ") == 1, "other settings than its own do not begin it anew"
     assert [one.exit_when_idle_s for one in watch.configured] == [500.0, 700.0]
     assert agent.settings.interval_s == 0.1  # the flag stands over the file
 

@@ -74,12 +74,12 @@ def test_a_cgroup_is_asked_for_again_when_others_are_told_of(host: Host) -> None
 def test_a_process_that_moved_says_nothing_of_where_it_was(host: Host) -> None:
     host.process(5, "a/b")
     host.process(6, "")
-    before, inside = host.cgroup("else"), host.tenant("a")
+    before, now, inside = host.cgroup("else"), host.cgroup("a/b"), host.tenant("a")
     host.owners.follow([inside])
     assert host.owners.owner(before, 5) is HOST
     assert host.owners.owner(host.mount.stat().st_ino, 5) is HOST
     assert host.owners.owner(host.mount.stat().st_ino, 6) is HOST
-    assert host.owners.owner(host.cgroup("a/b"), 5) is inside
+    assert host.owners.owner(now, 5) is inside
     around = host.tenant("else", 2)
     assert host.owners.follow([inside, around])
     assert host.owners.owner(before, 5) is around

@@ -70,7 +70,9 @@ def test_what_is_announced_ends_it_though_the_peer_stays(serve: Serve) -> None:
         peer.sendall(OK + b"Content-Length: 2\r\n\r\nok")
         peer.recv(1)
 
+    began = time.monotonic()
     assert get(serve(stay)) == (200, b"ok")
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
@@ -119,7 +121,7 @@ def test_time_is_for_all_of_it(serve: Serve, manners: Manners) -> None:
     began = time.monotonic()
     with pytest.raises(RuntimeSilent, match=r"within 0.2 s"):
         get(serve(manners), 0.2)
-    assert time.monotonic() - began < 5  # both would go on for ever
+    assert time.monotonic() - began < 1
 
 
 def test_who_does_not_read_is_given_up(serve: Serve) -> None:
