@@ -233,7 +233,7 @@ class Agent:
             return
         self._tally.collections += 1
         self._tally.collect_ns += time.perf_counter_ns() - began
-        self._continuous.follow(self._watch.registry.tenants, self._watch.departed())
+        self._tell_profiler()
         self._newest.take(replace(found, lost=replace(found.lost, late=self._pace.late)))
 
     def _complain(self) -> None:
@@ -257,6 +257,11 @@ class Agent:
             self._watch.follow()
         except (CotenantError, OSError) as error:
             log.error("tenants: births and deaths were not taken in: %s", error)
+        self._tell_profiler()
+
+    def _tell_profiler(self) -> None:
+        """At once: a window that ends before the next sample would give theirs to the host."""
+        self._continuous.follow(self._watch.registry.tenants, self._watch.departed())
 
     # --- the configuration
 
