@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from tests.kernel.conftest import Cgroup, docker, within
+from tests.kernel.metering import tenant
 from tests.kernel.test_agent import COTENANT, Running
 from tests.kernel.test_agent import agent as agent
 
+from cotenant.agent.profiler import Profiler, Wanted
 from cotenant.export.profile_json import parse
-from cotenant.model import Profile
+from cotenant.model import Profile, Tenant
 
 pytestmark = pytest.mark.kernel
 
@@ -64,6 +66,24 @@ def test_who_was_here_briefly_has_its_samples_in_the_verb(tmp_path, cgroup):
     found = shells(parse(made.read_bytes()), "briefly")
     assert found.keys() == names, found
     assert min(found.values()) > 10
+
+
+def test_who_is_told_of_as_the_window_ends_has_its_samples(hierarchies, cgroup, tmp_path):
+    came, known = cgroup("/profile-told-late"), list[Tenant]()
+    one = tenant(hierarchies, came.path)
+    settled = lambda: known.append(one)  # noqa: E731
+    hosts, cache = Wanted(hz=199), tmp_path / "cache"
+    with Profiler(hierarchies, hosts, lambda: tuple(known), cache, settled) as profiler:
+        while not profiler.prepare():
+            pass
+        profiler.start()
+        came.spawn(shell(tmp_path, "late"), "-c", FOR_LONG)
+        before = profiler.sampled
+        assert within(30, lambda: profiler.step() and profiler.sampled - before > 50)
+        assert known == []
+        found = shells(profiler.take()[0], "late")
+    assert known == [one]
+    assert found.keys() == {one.name}, found
 
 
 def test_who_was_here_briefly_has_its_samples_in_the_agent(agent, tmp_path, cgroup):

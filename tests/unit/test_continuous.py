@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +13,17 @@ from cotenant.agent import continuous
 from cotenant.agent.continuous import Continuous
 from cotenant.config import Settings
 from cotenant.kernel.cgroupfs import Hierarchies
+from cotenant.model import Kind, Tenant
+
+
+def continuous_of(told: list[str], settled: Callable[[], None] = lambda: None) -> Continuous:
+    return Continuous(
+        Settings(),
+        Hierarchies([]),
+        lambda profile: None,
+        lambda part, what, s: told.append(what),
+        settled,
+    )
 
 
 class Busy:
@@ -41,11 +54,68 @@ def test_who_is_told_to_end_while_tables_are_made_does_not_begin(
     busy, told = Busy(), list[str]()
     made: Any = lambda *_: busy  # noqa: E731
     monkeypatch.setattr(continuous, "Profiler", made)
-    one = Continuous(
-        Settings(), Hierarchies([]), lambda profile: None, lambda part, what, s: told.append(what)
-    )
+    one = continuous_of(told)
     one.start()
     assert busy.at_work.wait(30)
     one.close()
     assert not busy.begun
     assert told == []
+
+
+class Ending:
+    """A profiler whose window ends as soon as it begins: who lives here, once that is settled."""
+
+    sampled = 0
+    pause_s = 0.0
+
+    def __init__(
+        self,
+        _hierarchies: object,
+        _wanted: object,
+        present: Callable[[], Sequence[Tenant]],
+        _cache: object,
+        settled: Callable[[], None],
+    ) -> None:
+        self._present, self._settled = present, settled
+        self.found: list[Tenant] = []
+
+    def __enter__(self) -> Ending:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def prepare(self) -> bool:
+        return True
+
+    def start(self) -> None:
+        self._settled()
+        self.found += self._present()
+        raise OSError("that was all")
+
+
+def test_a_window_that_ends_has_told_who_is_here_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    early, late = Tenant(1, "a", Kind.CGROUP, "/a", {}), Tenant(2, "b", Kind.CGROUP, "/b", {})
+    made: list[Ending] = []
+
+    def make(*given: Any) -> Ending:
+        made.append(Ending(*given))
+        return made[0]
+
+    monkeypatch.setattr(continuous, "Profiler", make)
+    told: list[str] = []
+    one = continuous_of(told, lambda: one.follow([early], [late]))
+    one.start()
+    while not told:
+        time.sleep(0.01)
+    one.close()
+    assert made[0].found == [late, early]
+
+
+def test_whoever_is_told_to_end_asks_for_nobody() -> None:
+    """Who would tell waits for the end."""
+    asked: list[str] = []
+    one = continuous_of([], lambda: asked.append("who is here"))
+    one.close()
+    one._settle()
+    assert asked == []

@@ -31,7 +31,6 @@ log = logging.getLogger("cotenant.agent")
 
 Took = Callable[[Profile], None]
 
-
 SAMPLING = ("enabled", "hz", "types", "include", "exclude", "window_s", "debuginfod")
 """Settings of `[profile]` that this thread goes by; with others, it begins anew."""
 
@@ -41,6 +40,7 @@ class Continuous:
 
     `took` is called in the thread, with each profile as its window ends. `told` hears what came of
     the start. Where profiling cannot be had, that is said once and the agent goes on without.
+    Once `settled` returns, `follow` was told of all who were here when that was called.
     """
 
     def __init__(
@@ -49,11 +49,13 @@ class Continuous:
         hierarchies: Hierarchies,
         took: Took,
         told: Callable[[str, str, float], None],
+        settled: Callable[[], None],
     ) -> None:
         self._settings = settings.profile
         self._hierarchies = hierarchies
         self._took = took
         self._told = told
+        self._settled = settled
         self._tenants: Sequence[Tenant] = ()
         self._departed: deque[Tenant] = deque(maxlen=MOST_DEPARTED)
         self._ruled: Sequence[Tenant] = ()
@@ -123,7 +125,9 @@ class Continuous:
             debuginfod=settings.debuginfod,
         )
         try:
-            with Profiler(self._hierarchies, wanted, self._present, cache_directory()) as profiler:
+            with Profiler(
+                self._hierarchies, wanted, self._present, cache_directory(), self._settle
+            ) as profiler:
                 self._rule(profiler, settings)
                 while not profiler.prepare():
                     if self._changed.wait(LEAST_S):  # the loop's turn, or the end
@@ -138,6 +142,10 @@ class Continuous:
             self._told("profile", f"off: {str(error).rstrip('.')}", time.monotonic() - began)
         finally:
             self._profiler = None
+
+    def _settle(self) -> None:
+        if not self._end.is_set():  # else nobody tells any more
+            self._settled()
 
     def _present(self) -> Sequence[Tenant]:
         """Who lives here now, and who did since this was asked last."""

@@ -10,9 +10,10 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -40,6 +41,8 @@ from cotenant.web.sockets import Seat, listen, split_address
 
 EVENT_PAUSE_S = 0.005
 """After events were taken in, the next ones wait this long: a storm of them costs little."""
+MOST_SETTLE_S = 1.0
+"""A window of profiles that ends waits no longer for the loop."""
 STALE_SAMPLES = 3
 """Intervals without a sample after which /-/ready says that they stopped."""
 COMPLAINT_TICKS = 5
@@ -106,16 +109,20 @@ class Agent:
             self._profiles = Profiles(self.settings.profile, os.uname().nodename, self._pids)
             held.callback(self._profiles.close)
             self._continuous = Continuous(
-                self.settings, self._watch.hierarchies, self._profiles.take, self._told
+                self.settings,
+                self._watch.hierarchies,
+                self._profiles.take,
+                self._told,
+                self._settle,
             )
             held.callback(self._continuous.close)
-            self._continuous.start()
             asyncio.run(self._live(seat, door, began))
         self._limit.flush(log, all_of_them=True)
         return 0
 
     async def _live(self, seat: Seat, door: object, began: float) -> None:
         self._loop = asyncio.get_running_loop()
+        self._continuous.start()
         self._stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._end, f"{number.name}")
@@ -253,6 +260,9 @@ class Agent:
     def _take_events(self, number: int) -> None:
         self._loop.remove_reader(number)
         self._loop.call_later(EVENT_PAUSE_S, self._await_events)
+        self._follow()
+
+    def _follow(self) -> None:
         try:
             self._watch.follow()
         except (CotenantError, OSError) as error:
@@ -260,8 +270,19 @@ class Agent:
         self._tell_profiler()
 
     def _tell_profiler(self) -> None:
-        """At once: a window that ends before the next sample would give theirs to the host."""
         self._continuous.follow(self._watch.registry.tenants, self._watch.departed())
+
+    def _settle(self) -> None:
+        """In the profiler's thread: has it told who is here by now. Its samples come meanwhile."""
+        done = threading.Event()
+
+        def follow() -> None:
+            self._follow()
+            done.set()
+
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(follow)
+            done.wait(MOST_SETTLE_S)
 
     # --- the configuration
 

@@ -75,8 +75,9 @@ class Wanted(Struct, frozen=True):
 class Profiler:
     """Samples from `start` on: `step()` several times a second, `take()` when a profile is due.
 
-    `tenants` tells who lives here, and who did since it was asked last. `cache` is a directory for
-    tables and symbols. Raises NoBpf where the kernel lacks or refuses what it takes.
+    `tenants` tells who lives here, and who did since it was asked last; once `settled` returns, it
+    knows of all who were here when that was called. `cache` is a directory for tables and symbols.
+    Raises NoBpf where the kernel lacks or refuses what it takes.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Profiler:
         wanted: Wanted,
         tenants: Callable[[], Sequence[Tenant]],
         cache: Path | None = None,
+        settled: Callable[[], None] = lambda: None,
     ) -> None:
         self.wanted = wanted
         if ProfileType.ALLOC in wanted.types and wanted.tenants is None:
@@ -101,6 +103,7 @@ class Profiler:
         self._lost = self._lost_before = (0, 0)
         self._fresh: deque[bytes] = deque()
         self._tenants = tenants
+        self._settled = settled
         self._hierarchies = hierarchies
         with ExitStack() as opened:
             snapshots: list[bytes] = []
@@ -271,9 +274,7 @@ class Profiler:
             if not self._fresh:
                 break
             self.step()  # what is not named by then, is named without looking at what comes
-        if self._moved:
-            self._stacks.own_anew()
-            self._moved = False
+        self._settle_owners()
         taken = self._samples.take()
         profiles = [
             self._stacks.profile(taken, kind, self._period(kind), self._notes())
@@ -284,6 +285,16 @@ class Profiler:
         self._stacks.next_round(taken, self._names.next_round(gone))
         self._allocations.forget(gone)
         return [self.renamed(self._with_losses(profile)) for profile in profiles]
+
+    def _settle_owners(self) -> None:
+        """Gives every stack to whose it is: someone may have come since tenants were told of."""
+        if self._owners.doubted:
+            self._settled()
+            self._owners.doubted = False
+        self._moved |= self._owners.follow(self._tenants())
+        if self._moved:
+            self._stacks.own_anew()
+            self._moved = False
 
     def awaited(self) -> int:
         """Reads the debug files that a server sent; how many it was asked for are still to come."""

@@ -32,6 +32,8 @@ class Owners:
         """Of cgroups that are no tenant's own."""
         self._before: dict[int, Tenant] = {}
         """The same, before others were told of: for processes that can be asked no more."""
+        self.doubted = False
+        """Whether a cgroup was looked at since this was reset, and no tenant was around it."""
 
     def follow(self, tenants: Sequence[Tenant]) -> bool:
         """Takes over who is here, and who was since last told; whether some are new or changed."""
@@ -55,6 +57,7 @@ class Owners:
         found = self._by_cgroup.get(cgroup) or self._inside.get(cgroup)
         if found is None:
             found = self._around(cgroup, tgid)
+            self.doubted |= found is None or found is HOST
             if found is None:
                 return self._before.get(cgroup, HOST)
             if len(self._inside) > MOST_REMEMBERED:

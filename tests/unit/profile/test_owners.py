@@ -97,3 +97,20 @@ def test_what_a_dead_process_cannot_tell_any_more_is_as_it_was(host: Host) -> No
     assert host.owners.owner(at, 5) is named
     assert host.owners.follow([named, host.tenant("z", 3)])
     assert host.owners.owner(at, 5) is named
+
+
+def test_it_tells_whether_any_answer_may_change_with_the_next_telling(host: Host) -> None:
+    host.process(5, "a/b")
+    host.process(6, "else")
+    host.owners.follow([host.tenant("a")])
+    host.owners.owner(host.cgroup("a"), 99)
+    host.owners.owner(host.cgroup("a/b"), 5)
+    assert not host.owners.doubted, "of a tenant, and in one"
+    for cgroup, tgid, doubted in (
+        (host.cgroup("else"), 6, True),
+        (host.cgroup("else"), 6, False),  # it was looked at already
+        (host.cgroup("gone"), 77, True),
+    ):
+        host.owners.doubted = False
+        host.owners.owner(cgroup, tgid)
+        assert host.owners.doubted == doubted
