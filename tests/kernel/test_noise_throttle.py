@@ -16,6 +16,7 @@ from tests.kernel.waiting import (
     favour,
     give_cpu_below,
     hog,
+    may_be_unknown,
     ns,
     set_quota,
     throttled_ns,
@@ -151,7 +152,7 @@ def test_throttled_with_a_hog_beside_it(bench: Bench) -> None:
     assert waits.waited_ns == pytest.approx(window.by(neighbour).waited_ns, rel=0.01, abs=1e6)
     assert {p.culprit for p in waits.parts if p.culprit} <= {who, HOST, KERNEL}
     assert ns(waits, "throttled") == ns(waits, "self") == 0
-    assert ns(waits, "unknown") < 0.02 * waits.waited_ns
+    assert ns(waits, "unknown") <= may_be_unknown(window, culprit)
     assert 0.1 * delay.ran_ns < ns(waits, who) < 1.01 * delay.ran_ns
 
 
