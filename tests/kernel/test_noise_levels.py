@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from tests.kernel.conftest import within
-from tests.kernel.waiting import CPU, CPUS, Bench, check, favour, hog, ns, sleeper, whole
+from tests.kernel.waiting import (
+    CPU,
+    CPUS,
+    Bench,
+    books_of,
+    check,
+    favour,
+    hog,
+    ns,
+    sleeper,
+    whole,
+)
 
 from cotenant.buckets import BOUNDS_S
 from cotenant.model import HOST, KERNEL
@@ -29,10 +43,15 @@ def test_each_level_keeps_what_it_says(bench: Bench) -> None:
     second, culprit = bench.group("/ct-level-b")
     worker = bench.start(first, sleeper())
     bench.start(second, hog)
+
+    def waits() -> None:
+        last = books_of(worker.pid).slices + 20
+        assert within(120, lambda: books_of(worker.pid).slices >= last), "it hardly ever waits"
+
     for level in (Level.COUNT, Level.HISTOGRAM, Level.BLAME, Level.COUNT):
         bench.pause()
         bench.noise.set_level(level)
-        window = bench.window(1.5)
+        window = bench.window(1.5, meanwhile=waits)
         delay, booked = window.of(victim), window.by(worker)
         assert window.after.level == level.name.lower()
         assert delay.waited_ns == pytest.approx(booked.waited_ns, rel=0.01, abs=1e6)
@@ -70,6 +89,34 @@ def _class_of(pid: int, tenants: dict[int, str]) -> str:
     return "kernel" if int(stat[6]) & PF_KTHREAD else "service"
 
 
+@contextmanager
+def switches_traced(trace: Path) -> Iterator[None]:
+    """From begin to end, every switch of that CPU goes into a file of perf's."""
+    (theirs, control), (answers, their_answers) = os.pipe(), os.pipe()
+    record = subprocess.Popen(
+        ["perf", "record", "-q", "-e", "sched:sched_switch", "-C", str(CPU), "-m", "4M", "-D", "-1",
+         f"--control=fd:{theirs},{their_answers}", "-o", str(trace)],
+        pass_fds=(theirs, their_answers), stderr=subprocess.DEVNULL)  # fmt: skip
+    os.close(theirs)
+    os.close(their_answers)
+
+    def ask(word: bytes) -> None:
+        os.write(control, word + b"\n")
+        assert os.read(answers, 64).startswith(b"ack"), "perf ended"
+
+    try:
+        ask(b"enable")
+        yield
+        ask(b"disable")
+        os.write(control, b"stop\n")
+        assert record.wait(timeout=60) == 0
+    finally:
+        record.kill()
+        record.wait()
+        os.close(control)
+        os.close(answers)
+
+
 @pytest.mark.claim
 def test_preemptions_by_class_equal_those_of_a_raw_trace(bench: Bench, tmp_path: Path) -> None:
     """By the queue, not by the tracepoint's `preempt`, which misses nearly all of them."""
@@ -79,13 +126,8 @@ def test_preemptions_by_class_equal_those_of_a_raw_trace(bench: Bench, tmp_path:
         workers[who] = [bench.start(group, hog) for _ in range(2)]
     bench.pause()
     trace = tmp_path / "trace"
-    record = subprocess.Popen(
-        ["perf", "record", "-q", "-e", "sched:sched_switch", "-C", str(CPU), "-m", "4M",
-         "-o", str(trace), "sleep", "5"], stderr=subprocess.DEVNULL)  # fmt: skip
-    assert within(5, lambda: trace.exists() and trace.stat().st_size > 0), "perf records nothing"
-    time.sleep(0.5)
-    window = bench.window(3)
-    assert record.wait(timeout=30) == 0
+    with switches_traced(trace):
+        window = bench.window(3)
     text = subprocess.run(["perf", "script", "-i", str(trace), "-F", "event,trace"],
                           capture_output=True, text=True, timeout=60).stdout  # fmt: skip
     switches = [
@@ -143,6 +185,7 @@ def test_long_waits_are_told_one_by_one(bench: Bench) -> None:
     second, culprit = bench.group("/ct-event-b")
     worker = bench.start(first, hog)
     bench.start(second, hog)
+    bench.pause()
     bench.noise.tell_events(1_000_000)
     try:
         window = bench.window(3)
