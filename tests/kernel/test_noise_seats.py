@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable
 
 import pytest
-from tests.kernel.conftest import Cgroup
+from tests.kernel.conftest import Cgroup, within
 
 from cotenant.kernel.cgroupfs import Hierarchies
 from cotenant.noise.programs import Level, Programs
-
-LET_RUN_S = 0.2
 
 
 @pytest.mark.kernel
@@ -32,9 +29,13 @@ def test_a_cgroup_of_another_hierarchy_with_the_same_id_takes_no_seat_along(
     try:
         stays.spawn("sh", "-c", "while :; do :; done")
         goes.spawn("sh", "-c", "while :; do :; done")
-        time.sleep(LET_RUN_S)
-        seats = {programs.holder(seat).cgroup: seat for seat in programs.taken()}
-        seat, own = seats[stays.ids[cpu.number]], seats[goes.ids[cpu.number]]
+        ids = stays.ids[cpu.number], goes.ids[cpu.number]
+
+        def seats() -> dict[int, int]:
+            return {programs.holder(seat).cgroup: seat for seat in programs.taken()}
+
+        assert within(30, lambda: seats().keys() >= {*ids}), "they have no seats"
+        seat, own = (seats()[number] for number in ids)
         table = programs._object.map("noise_seats")
         for number in others:
             table.put(struct.pack("=Q", goes.ids[number]), struct.pack("=I", seat))
