@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,9 @@ def to_blame(delay: Any) -> dict[str, int]:
 
 @pytest.mark.claim
 def test_the_hogs_are_blamed_and_the_finding_says_so(neighbours: dict[str, Cgroup]) -> None:
-    report = json.loads(cotenant("noise", "--duration", "5s", "--json").stdout)
-    assert 4.5 < report["seconds"] < 8
+    began = time.monotonic()
+    report = json.loads(cotenant("noise", "--duration", "8s", "--json").stdout)
+    assert 8 <= report["seconds"] < time.monotonic() - began
     path = neighbours["demo-api"].path
     victim = named(report["delays"], path)
     assert victim["waits"] > 20
@@ -77,10 +80,12 @@ def test_single_long_waits_are_told_as_they_end(neighbours: dict[str, Cgroup]) -
 
 def test_the_picture_counts_what_the_report_counts(neighbours: dict[str, Cgroup]) -> None:
     path = neighbours["demo-api"].path
+    began = time.monotonic()
     shown = cotenant("noise", "--hist", "--duration", "2s", "--tenant", path).stdout.decode()
     head, span, bounds, *rows = shown.splitlines()
     assert path in head and "comm python" in head
-    assert span.startswith("waits in 2.")
+    seconds = re.fullmatch(r"waits in (\d+\.\d) s", span)
+    assert seconds and 2 <= float(seconds[1]) < time.monotonic() - began
     assert bounds.endswith(": count     distribution")
     assert sum(int(row.split(":")[1].split()[0]) for row in rows if ":" in row) > 20
 
@@ -88,11 +93,13 @@ def test_the_picture_counts_what_the_report_counts(neighbours: dict[str, Cgroup]
 def test_its_own_sense_keeps_to_the_budget_of_the_settings(
     cgroup: Callable[[str], Cgroup], tmp_path: Path
 ) -> None:
-    """Past it for three windows, it does less; and so again, three windows later."""
+    """Past it for three windows, it does less; and so again, three windows later. Some more windows
+    than these: one in which a hypervisor took the CPU of the switches breaks a row.
+    """
     config = tmp_path / "config.toml"
     config.write_text(f'socket = "{tmp_path}/no.sock"\nnoise_budget = 0.01\n')
     cgroup("/ct-noise-switches").spawn(*SWITCHES)
-    words = ("noise", "--duration", "9s", "--json", "--config", str(config))
+    words = ("noise", "--duration", "13s", "--json", "--config", str(config))
     report = json.loads(cotenant(*words).stdout)
     assert report["host_share"] > 0.0001
     assert report["level"] == "count"
@@ -113,7 +120,7 @@ def test_a_noisy_container_is_found_by_its_name(docker_image: str) -> None:
         parts = by_name[names["victim"]]["parts"]
         blamed = {part["culprit"]["name"]: part["ns"] for part in parts if part["culprit"]}
         assert blamed[names["hog"]] > 0.1 * by_name[names["victim"]]["waited_ns"], blamed
-        page = cotenant("noise", "--duration", "4s", "--tenant", names["victim"]).stdout.decode()
+        page = cotenant("noise", "--duration", "8s", "--tenant", names["victim"]).stdout.decode()
         assert names["hog"] in page.splitlines()[0], page
     finally:
         docker("rm", "-f", *names.values(), check=False)
