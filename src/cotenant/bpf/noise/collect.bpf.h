@@ -52,6 +52,9 @@ static long is_changed(__u32 number, struct gathering *gathering)
 	return gathering->changed;
 }
 
+/* A wait may end while we look: it is counted first and sorted into its bucket then, so buckets are
+ * read first, and never hold more than was counted.
+ */
 static long add_desk(__u32 number, struct gathering *gathering)
 {
 	struct noise_book *sum = gathering->book, *book;
@@ -62,6 +65,9 @@ static long add_desk(__u32 number, struct gathering *gathering)
 	book = &desk->book;
 	if (!book->round)
 		return 0;
+	for (int i = 0; i < NOISE_BUCKETS; i++)
+		sum->buckets[i] += book->buckets[i];
+	barrier();
 	sum->ran_ns += book->ran_ns;
 	sum->waits += book->waits;
 	sum->waited_ns += book->waited_ns;
@@ -70,8 +76,6 @@ static long add_desk(__u32 number, struct gathering *gathering)
 	sum->preempted_self += book->preempted_self;
 	for (int i = 0; i < NOISE_REASONS; i++)
 		sum->reasons[i] += book->reasons[i];
-	for (int i = 0; i < NOISE_BUCKETS; i++)
-		sum->buckets[i] += book->buckets[i];
 	for (int i = 0; i < CELLS; i++)
 		tell_cell(&desk->cells[i], gathering->seat);
 	return 0;
