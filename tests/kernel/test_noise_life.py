@@ -225,7 +225,7 @@ def _crowd(hierarchies: Hierarchies, names: range) -> Iterator[tuple[Tenant, ...
             )
             for first in range(AT_ONCE)
         ]
-        assert [shell.wait(timeout=120) for shell in shells] == [0] * AT_ONCE
+        assert [shell.wait(timeout=300) for shell in shells] == [0] * AT_ONCE
         yield tuple(_only(hierarchies, f"/{path.name}") for path in paths)
     finally:
         for path in paths:

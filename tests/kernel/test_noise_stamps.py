@@ -92,7 +92,8 @@ def test_the_sleep_of_a_task_that_is_moved_as_it_goes_to_sleep_is_no_wait(
         if bound > SLEEP_S * 0.8
     ]  # fmt: skip
     assert waited.waits > MOVED_S / (SLEEP_S + WORK_S) / 2
-    assert sum(as_long_as_a_sleep) == 0
+    # One that the hypervisor made so long is a wait: what it took is known.
+    assert sum(as_long_as_a_sleep) <= (waited.steal_ns or 0) / (SLEEP_S * 0.8e9)
 
 
 def hog_on(cpu: int) -> None:
