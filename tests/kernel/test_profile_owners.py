@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
-import time
-import urllib.error
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -57,12 +56,19 @@ def visitor(cgroup: Callable[[str], Cgroup], number: int, shell: str) -> str:
 
 
 def test_who_was_here_briefly_has_its_samples_in_the_verb(tmp_path, cgroup):
+    """They come once it samples, and it ends when all are gone."""
     made, sh = tmp_path / "out.json", shell(tmp_path, "briefly")
-    command = [COTENANT, "profile", "--hz", "199", "--duration", "12s", "-o", made]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as profiling:
-        time.sleep(3)
-        names = {visitor(cgroup, number, sh) for number in range(4)}
-        assert profiling.wait(60) == 0, profiling.communicate()
+    command = [COTENANT, "profile", "--hz", "199", "--duration", "3m", "-o", made]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as profiling:
+        try:
+            assert profiling.stderr
+            said = iter(profiling.stderr.readline, "")
+            assert any(" of 180 s: " in line for line in said), "it says how far it is"
+            names = {visitor(cgroup, number, sh) for number in range(4)}
+            profiling.send_signal(signal.SIGINT)
+            assert profiling.wait(60) == 0, profiling.communicate()
+        finally:
+            profiling.kill()
     found = shells(parse(made.read_bytes()), "briefly")
     assert found.keys() == names, found
     assert min(found.values()) > 10
@@ -92,7 +98,7 @@ def test_who_was_here_briefly_has_its_samples_in_the_agent(agent, tmp_path, cgro
     assert within(60, lambda: agent.status().parts.get("profile", "").startswith("cpu"))
     sh = shell(tmp_path, "briefly")
     names = {visitor(cgroup, number, sh) for number in range(4)}
-    within(30, lambda: told_of(agent, "briefly").keys() >= names)
+    within(60, lambda: told_of(agent, "briefly").keys() >= names)
     found = told_of(agent, "briefly")
     assert found.keys() == names, found
 
@@ -109,18 +115,18 @@ def test_a_container_has_all_its_samples_by_its_name_from_its_first_moment(
     docker("run", "-d", "--rm", "--network", "none", "--name", name, docker_image,
            "sh", "-c", f"cp /bin/busybox /tmp/busybox-later; {busy}")  # fmt: skip
     try:
-        time.sleep(8)
+        within(60, lambda: told_of(agent, "busybox-later").total() > 300, 0.5)
         found = told_of(agent, "busybox-later")
         assert found.keys() == {name}, found
         assert found[name] > 300
     finally:
-        docker("rm", "-f", name)
+        docker("rm", "-f", name, check=False)
 
 
 def told_of(agent: Running, process: str) -> Counter[str]:
     """What the agent's last hour says of processes of that name."""
     try:
         page = agent.get("/api/profile?format=json")
-    except urllib.error.HTTPError:
-        return Counter()  # there is no window yet
+    except OSError:
+        return Counter()  # there is no window yet, or it is too busy to answer
     return shells(parse(page.encode()), process)
