@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 from cotenant.agent.profiler import Profiler, Wanted
 from cotenant.kernel.cgroupfs import Hierarchies
 from cotenant.model import COMPLETE, Frame, FrameKind, Profile, ProfileType, Tenant
+from cotenant.profile.read import head_of
 
 VICTIMS = Path(__file__).parent / "victims"
 SHARES = {"a": 0.6, "b": 0.3, "c": 0.1}
@@ -22,6 +24,8 @@ SHARES = {"a": 0.6, "b": 0.3, "c": 0.1}
 STARTS = {"_start", "clone", "clone3", "runtime.goexit", "runtime.mstart", "runtime.rt0_go"}
 POINTS = 0.03
 """A share may be so far off."""
+ENOUGH = 1500
+"""So many samples of a victim tell its shares: chance moves them by less than a point."""
 MOST_S = 90.0
 """No test samples longer than this."""
 
@@ -111,29 +115,46 @@ def sample(
     type: ProfileType = ProfileType.CPU,
     wanted: tuple[Tenant, ...] | None = None,
     known: Sequence[Tenant] = (),
+    least: Mapping[str, int] | None = None,
+    around: Callable[[], object] = lambda: None,
 ) -> Profile:
     """A profile of this host from now until that is true, or there are so many samples.
 
-    `wanted`: of these tenants alone. `known`: those who live here.
+    `wanted`: of these tenants alone. `known`: those who live here. `least`: no end before there are
+    so many samples of processes of these names. `around`: is called right before the first sample
+    and right after the last; `until`, in between.
     """
     asked = Wanted((type,), hz, wanted)
     with (
-        _favoured(),
+        favoured(),
         Profiler(hierarchies, asked, lambda: known or wanted or (), cache) as profiler,
     ):
         while not profiler.prepare():
             pass
+        around()
         profiler.start()
         end = time.monotonic() + MOST_S
         if type is ProfileType.ALLOC:
             _watch_all(profiler, end)
         before = profiler.sampled
-        while not (until() if callable(until) else profiler.sampled - before >= until):
-            assert time.monotonic() < end, f"that took more than {MOST_S:.0f} s"
+        while not (
+            (until() if callable(until) else profiler.sampled - before >= until)
+            and _met(profiler) >= Counter(least or {})
+        ):
+            assert time.monotonic() < end, f"that took more than {MOST_S:.0f} s: {_met(profiler)}"
             time.sleep(0.1)
             profiler.step()
         profiler.stop()
+        around()
         return profiler.take()[0]
+
+
+def _met(profiler: Profiler) -> Counter[str]:
+    """How many samples of each process there are, by its name."""
+    found: Counter[str] = Counter()
+    for key, met in profiler._samples._met.items():
+        found[head_of(key).comm] += met.count
+    return found
 
 
 def _watch_all(profiler: Profiler, end: float) -> None:
@@ -147,7 +168,7 @@ def _watch_all(profiler: Profiler, end: float) -> None:
 
 
 @contextmanager
-def _favoured() -> Iterator[None]:
+def favoured() -> Iterator[None]:
     """Among dozens of victims on two CPUs, whoever reads what they do has a place."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
     os.setpriority(os.PRIO_PROCESS, 0, -15)

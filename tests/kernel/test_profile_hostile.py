@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.kernel.conftest import within
 from tests.kernel.metering import tenant
 from tests.kernel.perfing import build_id_of
-from tests.kernel.profiling import MOST_S, have_run
+from tests.kernel.profiling import MOST_S, favoured, have_run
 from tests.kernel.pythons import command
 from tests.kernel.test_profile_processes import compiled
 from tests.kernel.test_profile_short import SHORT, stacks
@@ -129,7 +130,10 @@ def running(*words: str) -> Iterator[subprocess.Popen[str]]:
 def sampled(cache: Path, seconds: float, *processes: subprocess.Popen[str]) -> Profile:
     """A profile of the host until each of them has run for so long."""
     until = have_run(seconds, *[process.pid for process in processes])
-    with Profiler(cgroupfs.find(Path("/")), Wanted(hz=499), lambda: [], cache) as profiler:
+    with (
+        favoured(),
+        Profiler(cgroupfs.find(Path("/")), Wanted(hz=499), lambda: [], cache) as profiler,
+    ):
         while not profiler.prepare():
             pass
         profiler.start()
@@ -161,9 +165,13 @@ def test_five_thousand_processes_a_minute(hierarchies, cgroup, tmp_path, cache):
     group = cgroup("storm")
     wanted = (tenant(hierarchies, group.path),)  # what others run may take memory for names
     program = compiled(tmp_path, "storm", STORM)
-    fds = lambda: len(os.listdir("/proc/self/fd"))  # noqa: E731
     asked = Wanted(hz=199, tenants=wanted)
     with Profiler(hierarchies, asked, lambda: wanted, cache) as profiler:
+
+        def fds() -> int:
+            """But one for each of some binaries: others of this host run what they want."""
+            return len(os.listdir("/proc/self/fd")) - len(profiler._binaries._open)
+
         while not profiler.prepare():
             pass
         profiler.start()
@@ -189,6 +197,9 @@ def test_five_thousand_processes_a_minute(hierarchies, cgroup, tmp_path, cache):
         seen = f"{took_s=} {held=} {before=} {fds()=} {known=} {there=} {profile.lost=}"
         assert held < 32 << 20, seen
         assert fds() <= before + 8, seen
+        assert len(profiler._binaries._open) <= binaries.MOST_OPEN, seen
+        files = [file.path for file in profiler._binaries.by_number.values()]
+        assert files.count(program) == 1, files
         assert known < 2 * there, seen
         assert set(profiler._follower.living) <= set(profiler._processes._all), seen
         assert profile.lost.unmapped == 0, seen
@@ -356,7 +367,7 @@ def test_corrupt_executables_that_are_mapped(tmp_path, cache):
         "machine": b"\x7fELF\x01\x02" + honest[6:],
         "many": many_sections(honest),
     }
-    began = time.monotonic()
+    began = time.process_time()
     with ExitStack() as opened:
         ones = []
         for name, data in lies.items():
@@ -364,7 +375,7 @@ def test_corrupt_executables_that_are_mapped(tmp_path, cache):
             ones.append(opened.enter_context(running(host, str(tmp_path / name))))
         profile = sampled(cache, 0.2, *ones)
     assert stacks([profile], "mapper").total() > 50
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 30
 
 
 def many_sections(honest: bytes) -> bytes:
@@ -408,16 +419,20 @@ def test_more_binaries_than_there_is_room_for(tmp_path, monkeypatch, cache):
                 complete += count if end == "complete" and "spin" in names else 0
                 assert not any(name.startswith("many") and "+" not in name for name in names)
             time.sleep(0.05)
-        time.sleep(0.6)
-        profiler.step()
-        profiler.take()
-        idle = [f for f in files.by_number.values() if f.number not in profiler._follower.mapped()]
-        assert len(idle) <= 8 + 1  # and the vDSO
+        # Others of this host come and go, too: a while after each has gone, its files have.
+        assert within(30, lambda: len(idle_after_take(profiler)) <= 8 + 1, 0.6)  # and the vDSO
         assert len(files._by_identity) == len(files.by_number)
         assert profiler._tables.words <= 10 * 60 * 1024
         assert files.untabled > 0  # this host's own processes do not all fit
         assert complete >= 0
     assert len(numbers) >= len(files.by_number)
+
+
+def idle_after_take(profiler: Profiler) -> list[binaries.CodeFile]:
+    """Binaries that it keeps although nobody maps them."""
+    profiler.take()
+    mapped = profiler._follower.mapped()
+    return [file for file in profiler._binaries.by_number.values() if file.number not in mapped]
 
 
 def test_a_perf_map_without_end_and_one_that_leads_away(tmp_path, cache):

@@ -20,7 +20,7 @@ waited = {}
 def burn(seconds):
     end = time.thread_time() + seconds
     while time.thread_time() < end:
-        for _ in range(1000): pass  # noqa: E701  one line: whatever runs, the line stays
+        for _ in range(5000): pass  # noqa: E701  one line: whatever runs, the line stays
 # fmt: on
 
 
