@@ -24,12 +24,12 @@ BECOMES_ANOTHER = """
 import os, sys, time
 
 def work():
-    end = time.thread_time() + 1
+    end = time.thread_time() + 0.1
     while time.thread_time() < end:
         pass
 
 def before():
-    for _ in range(3):
+    while not os.path.exists(__file__ + ".go"):
         work()
     os.execv(sys.executable, [sys.executable, __file__, "again"])
 
@@ -91,7 +91,7 @@ def test_a_program_that_was_deleted_and_replaced_keeps_its_names(tmp_path: Path)
     shutil.copy("/bin/sleep", program)
     running = subprocess.Popen([str(program), "60"])
     try:
-        assert within(5, lambda: mapped(running.pid, "victim"))
+        assert within(30, lambda: mapped(running.pid, "victim"))
         start, end, path, inode = mapped(running.pid, "victim") or (0, 0, "", 0)
         program.unlink()
         shutil.copy("/bin/true", program)
@@ -115,7 +115,7 @@ def test_a_program_in_a_container_is_opened_either_way(docker_image: str) -> Non
     docker("run", "-d", "--name", name, "--network", "none", docker_image, "sleep", "60")
     try:
         pid = int(docker("inspect", "-f", "{{.State.Pid}}", name))
-        assert within(5, lambda: mapped(pid, "busybox"))
+        assert within(30, lambda: mapped(pid, "busybox"))
         start, end, path, inode = mapped(pid, "busybox") or (0, 0, "", 0)
         for at in ((start, end), (1, 2)):
             found = open_mapped(pid, *at, path, inode)
@@ -187,7 +187,15 @@ def test_a_python_that_becomes_another_program_keeps_its_names(
 ) -> None:
     """It has another memory from then on, which its number in /proc does not tell."""
     with python_victim(tmp_path, "becomes", BECOMES_ANOTHER) as running:
-        seen = Seen(profiled(have_run(4, running.pid)), "becomes")
+        first, second = have_run(2, running.pid), have_run(2, running.pid)
+        go = tmp_path / "becomes.py.go"
+
+        def asked() -> bool:
+            if not go.exists() and first():
+                go.touch()
+            return go.exists() and second()
+
+        seen = Seen(profiled(asked), "becomes")
     assert seen.with_frame("before") > 0.15
     assert seen.with_frame("after") > 0.15
     assert seen.with_frame(STALE) < 0.02, seen.worst(lambda met: STALE not in met.names)
