@@ -4,6 +4,7 @@
 import functools
 import hashlib
 import json
+import os
 import sys
 import threading
 import time
@@ -127,13 +128,24 @@ def describe(frame):
     return rows
 
 
+def stays(frame):
+    """Whether a thread has come to the line that it does not leave."""
+    code = frame.f_code
+    return LAST.get(code.co_name) == (frame.f_lineno or 0) - code.co_firstlineno
+
+
 def dump():
     for _ in WORK:
         ready.acquire()
-    time.sleep(0.3)  # from the last word to the place where each stays
-    natives = {thread.ident: thread.native_id for thread in threading.enumerate()}
-    frames = sys._current_frames()
     own = threading.get_ident()
+    frames = sys._current_frames()
+    end = time.monotonic() + 60
+    while not all(stays(frame) for ident, frame in frames.items() if ident != own):
+        if time.monotonic() > end:
+            os._exit(1)
+        time.sleep(0.05)
+        frames = sys._current_frames()
+    natives = {thread.ident: thread.native_id for thread in threading.enumerate()}
     stacks = [
         {"ident": ident, "native": natives[ident], "frames": describe(frame)}
         for ident, frame in frames.items()
@@ -147,6 +159,9 @@ WORK = [
     released, 𠀀, имя, Outer.名前, lambda: Outer.Inner.größe.fget(None), lambda: recursive(60),
     module, long_name, made_often, spinning,
 ]  # fmt: skip
+
+LAST = {"released": 2, "spinning": 2, "blocked": 2, "<lambda>": 0, "main": 3}
+"""The functions that threads stay in, and the line of each, counted from its first."""
 
 
 def main():

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from tests.kernel.conftest import Cgroup, within
+from tests.kernel.profiling import have_run
 from tests.kernel.test_capabilities import (
     LEAST,
     NOBODY,
@@ -33,6 +34,8 @@ PYTHON = Path("/usr/bin/python3").resolve()
 NEEDED = frozenset(name.removeprefix("CAP_") for name, _ in PROFILING.values())
 COSTS = {name.removeprefix("CAP_"): costs for name, costs in PROFILING.values()}
 PROGRAMS = ("installed", "deleted", "private")
+STARTED_S = 0.3
+"""CPU time by which each does what it is there for."""
 FUNCTIONS = {"released", "reading", "spinning"}
 
 UNWOUND = frozenset(f"{name}: unwound" for name in PROGRAMS)
@@ -73,7 +76,9 @@ def tenant(cgroup: Callable[[str], Cgroup], directory: Path) -> Iterator[str]:
         started[name] = group.spawn(*user, str(binary), "-S", str(script))
     for name, process in started.items():
         comm = Path(f"/proc/{process.pid}/comm")
-        assert within(10, lambda comm=comm, name=name: comm.read_text().strip() == name)  # type: ignore[misc]
+        assert within(30, lambda comm=comm, name=name: comm.read_text().strip() == name)  # type: ignore[misc]
+    # By then all have left what they import behind.
+    assert within(60, have_run(STARTED_S, *[process.pid for process in started.values()]))
     binaries["deleted"].unlink()
     yield group.path
     for name in ("installed", "private"):

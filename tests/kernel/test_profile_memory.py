@@ -171,7 +171,7 @@ def test_a_process_that_comes_later_is_watched_and_one_that_goes_is_left(
         profiler.step()
         assert profiler.places == 0
         process = group.spawn(program)
-        end = passed(20)
+        end = passed(60)
         while not profiler.places and not end():
             profiler.step()
         assert profiler.places >= 5
