@@ -39,6 +39,8 @@ from cotenant.web.profiles import Form
 
 MOST_WAITING = 8
 """Windows that wait to be written; past it, the oldest go."""
+GOODBYE_S = 2.0
+"""So long the end waits for a slow disk."""
 
 FORMS = {
     "pprof": Form(pprof.render, "application/octet-stream", ".pb.gz"),
@@ -145,7 +147,7 @@ class Profiles:
             self._stopping = True
             self._wake.notify()
         self._pushes.close()
-        self._thread.join(2.0)
+        self._thread.join(GOODBYE_S)
 
     def _run(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from tests.unit.profiles.made import MAIN, POD, WEB, profile, read
 from tests.unit.profiles.servers import serving
 from tests.unit.profiles.test_pushes import until
 
+from cotenant.agent import profiles
 from cotenant.agent.profiles import MOST_WAITING, Profiles
 from cotenant.config.profile import Profiling, PullTarget, PushTarget
 from cotenant.errors import HostCannot, UnknownTenant
@@ -69,7 +70,8 @@ def test_an_agent_that_keeps_nothing_says_so(tmp_path):
     assert not (tmp_path / "p").exists()
 
 
-def test_what_waits_is_written_before_the_end(tmp_path):
+def test_what_waits_is_written_before_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(profiles, "GOODBYE_S", 60.0)
     with hand(tmp_path) as made:
         for number in range(MOST_WAITING):
             made.take(profile(from_s=NOW + number))
