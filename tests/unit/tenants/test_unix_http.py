@@ -110,8 +110,9 @@ def hang(peer: socket.socket, asked: bytes) -> None:
 
 
 def drip(peer: socket.socket, asked: bytes) -> None:
+    """Whoever waits for its end, though not for each byte, has an answer."""
     peer.sendall(OK + b"\r\n")
-    while True:
+    for _ in range(1500):
         peer.sendall(b" ")
         time.sleep(0.02)
 
@@ -121,13 +122,20 @@ def test_time_is_for_all_of_it(serve: Serve, manners: Manners) -> None:
     began = time.monotonic()
     with pytest.raises(RuntimeSilent, match=r"within 0.2 s"):
         get(serve(manners), 0.2)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 def test_who_does_not_read_is_given_up(serve: Serve) -> None:
-    path = serve(lambda peer, asked: time.sleep(2))
-    with pytest.raises(RuntimeSilent, match=r"within 0.2 s"):
-        request(path, "POST", "/x", 0.2, 1 << 20, b"x" * (8 << 20))
+    given_up = threading.Event()
+
+    def stay(peer: socket.socket, asked: bytes) -> None:
+        given_up.wait(60)
+
+    try:
+        with pytest.raises(RuntimeSilent, match=r"within 0.2 s"):
+            request(serve(stay), "POST", "/x", 0.2, 1 << 20, b"x" * (8 << 20))
+    finally:
+        given_up.set()
 
 
 def test_nobody_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
