@@ -131,6 +131,7 @@ class FakeSampler:
         self.steps = self.sampled = self.complete = 0
         self.closed = False
         self.asked: list[object] = []
+        self.waits: list[float] = []
         self.to_come = 0
         """Debug files that are yet to come, one at each look."""
 
@@ -138,6 +139,7 @@ class FakeSampler:
         """What was sampled by then is all there is."""
 
     def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
         time.sleep(seconds)
 
     def step(self) -> None:

@@ -9,6 +9,7 @@ import re
 import signal
 import stat
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -267,9 +268,13 @@ def test_an_unknown_tenant_and_a_bad_ending_leave_no_file(sampler, tmp_path, mon
 def test_sampled_then_written_and_closed(sampler, tmp_path, capfd):
     target = tmp_path / "a.folded"
     words = ["--tenant", "web", "--type", "off-cpu", "--hz", "49", "--duration", "300ms"]
+    began = time.monotonic()
     assert main(["profile", *words, "-o", str(target)]) == 0
+    assert time.monotonic() - began >= 0.3
     assert sampler.asked == [(("web",), ProfileType.OFF_CPU, 49)]
-    assert 2 <= sampler.steps <= 4 and sampler.closed
+    assert sum(sampler.waits) < 0.301, "what is left, whenever it was woken"
+    assert max(sampler.waits) <= profile_sampling.LOOK_S
+    assert sampler.steps == len(sampler.waits) and sampler.closed
     assert len(target.read_text().splitlines()) == len(web().stacks)
     assert "902 samples" in capfd.readouterr().err
 
@@ -337,9 +342,15 @@ def test_what_is_no_debuginfod_server(capfd, url):
     assert '"--debuginfod" takes' in capfd.readouterr().err
 
 
-def test_an_interrupted_verb_still_writes(sampler, tmp_path, capfd):
+def test_an_interrupted_verb_still_writes(sampler, tmp_path, capfd, monkeypatch):
     target = tmp_path / "a.json"
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def wait(seconds: float) -> None:
+        if sampler.steps == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(sampler, "wait", wait)
     assert main(["profile", "--duration", "1h", "-o", str(target)]) == 0
+    assert sampler.steps == 3
     assert len(parse_file("a.json", target.read_bytes()).stacks) == len(web().stacks)
     assert sampler.closed
