@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.profile.binaries import CXX, nm, run
 
+from cotenant.profile.symbols import demangle
 from cotenant.profile.symbols.demangle import NAME_LIMIT, Demangler
 
 
@@ -113,6 +114,14 @@ def test_any_names_are_answered_each_with_its_own(tails: list[str]) -> None:
 def _end_shared() -> Iterator[None]:
     yield
     _SHARED.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _patience() -> Iterator[None]:
+    """A child that the machine holds up is not given up; those that a name kills end at once."""
+    with pytest.MonkeyPatch.context() as patient:
+        patient.setattr(demangle, "_PATIENCE_S", 30.0)
+        yield
 
 
 _SHARED = Demangler()
