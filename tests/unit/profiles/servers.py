@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ Judge = Callable[[Got], Answer]
 class Server:
     """`got` holds every request; `judge` makes the answer, and may wait for `release`."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, tls: ssl.SSLContext | None) -> None:
         self.got: list[Got] = []
         self.release = threading.Event()
         self.arrived = threading.Semaphore(0)
@@ -55,7 +56,9 @@ class Server:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        if tls is not None:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self._http.server_port}"
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,))
         self._thread.start()
 
@@ -72,8 +75,10 @@ class Server:
 
 
 @contextmanager
-def serving(judge: Judge = lambda got: Answer()) -> Iterator[Server]:
-    server = Server(judge)
+def serving(
+    judge: Judge = lambda got: Answer(), tls: ssl.SSLContext | None = None
+) -> Iterator[Server]:
+    server = Server(judge, tls)
     try:
         yield server
     finally:

@@ -352,9 +352,8 @@ def test_a_certificate_that_is_not_known_is_refused_unless_told_otherwise(tmp_pa
     )  # fmt: skip
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with serving() as server:
-        server._http.socket = context.wrap_socket(server._http.socket, server_side=True)
-        url = server.url.replace("http:", "https:")
+    with serving(tls=context) as server:
+        url = server.url
         with pushing(
             quick(url, max_retries=0, name="unknown"),
             quick(url, tls_ca_file=str(certificate), name="known"),
