@@ -131,10 +131,12 @@ def test_what_was_used_longest_ago_goes_first(place):
 def test_it_never_holds_more_than_allowed_whoever_wrote_it(place):
     for at in range(60):
         assert Cache(place, most_bytes=10_000).put("table", f"one{at}", bytes(1000))
+        aged(place, f"one{at}", 1_000_000 + 2 * at)  # many are written within one tick of its clock
         two = Cache(place, most_bytes=10_000)
         assert two.put("table", f"two{at}", bytes(1000))
         assert sum(path.stat().st_size for path in files(place)) <= 10_000
         assert two.get("table", f"two{at}") == bytes(1000)
+        aged(place, f"two{at}", 1_000_001 + 2 * at)
     assert not two.put("table", "larger", bytes(10_001))
     assert two.get("table", "two59") == bytes(1000)
 
