@@ -16,14 +16,18 @@ LIBRARIES = Path("/usr/lib/x86_64-linux-gnu")
 NAMED = ["libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "libgcc_s.so.1", "libcrypto.so.3"]
 
 
-def binaries() -> list[Path]:
-    """The ones with something special in them, this Python, a shell, and a dozen more."""
+def known() -> list[Path]:
+    """The ones with something special in them, this Python, a shell."""
     named = [LIBRARIES / name for name in NAMED]
-    named += [Path(sys.executable), Path("/bin/bash")]
+    return [path.resolve() for path in (*named, Path(sys.executable), Path("/bin/bash"))]
+
+
+def binaries() -> list[Path]:
+    """Those that are known, and a dozen more."""
     others = {path.resolve() for path in LIBRARIES.glob("lib*.so.*") if path.is_file()}
     small = sorted(path for path in others if os.stat(path).st_size < 3_000_000)
     step = max(1, len(small) // 13)
-    return list(dict.fromkeys(path.resolve() for path in named + small[::step][:13]))
+    return list(dict.fromkeys([*known(), *small[::step][:13]]))
 
 
 EXPRESSIONS = {
@@ -52,17 +56,24 @@ def is_same(row: frames.Row, rule: Rule) -> bool:
 
 @pytest.mark.parametrize("path", binaries(), ids=lambda path: path.name)
 def test_all_rows_are_readelfs(path):
+    """Of the libraries that happen to be here, some have no function at all, and in libgcrypt's
+    assembler a register alone follows an expression: without a meaning, but readelf goes on.
+    """
+    is_known = path in known()
     table = cfi.table(*frames.section(path))
     frames.check(table)
-    seen = 0
+    seen = expressed_in = 0
     ends: dict[int, bool] = {}
     for row in frames.rows(path):
         if row.pc < row.end:
-            assert is_same(row, table.lookup(row.pc)), f"{row} is {table.lookup(row.pc)}"
+            rule = table.lookup(row.pc)
+            expressed_in = row.end if row.cfa == "exp" else expressed_in
+            is_left_out = row.end == expressed_in and rule.kind == RuleKind.UNSUPPORTED
+            assert is_same(row, rule) or (is_left_out and not is_known), f"{row} is {rule}"
             ends[row.end] = ends.get(row.end, False)
             seen += 1
         ends[row.pc] = True
-    assert seen > 1
+    assert seen > 1 if is_known else seen or not table.rows
     for end, has_row in ends.items():
         assert has_row or table.lookup(end) == Rule(RuleKind.NONE)
 
