@@ -17,7 +17,7 @@ from cotenant.agent import profiles
 from cotenant.agent.profiles import MOST_WAITING, Profiles
 from cotenant.config.profile import Profiling, PullTarget, PushTarget
 from cotenant.errors import HostCannot, UnknownTenant
-from cotenant.model import Tenant
+from cotenant.model import Profile, Tenant
 from cotenant.tenants import select
 
 NOW = time.time()
@@ -73,6 +73,13 @@ def test_an_agent_that_keeps_nothing_says_so(tmp_path):
 def test_what_waits_is_written_before_the_end(tmp_path, monkeypatch):
     monkeypatch.setattr(profiles, "GOODBYE_S", 60.0)
     with hand(tmp_path) as made:
+        add = made._store.add
+
+        def slow(one: Profile) -> bool:
+            time.sleep(0.05)
+            return add(one)
+
+        monkeypatch.setattr(made._store, "add", slow)
         for number in range(MOST_WAITING):
             made.take(profile(from_s=NOW + number))
     assert len(list((tmp_path / "p").iterdir())) + made._missed == MOST_WAITING
