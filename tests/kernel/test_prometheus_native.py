@@ -25,7 +25,7 @@ def prometheus(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("native")
     running = Prometheus(folder, server.port, "--enable-feature=native-histograms")
     try:
-        running.wait("count_over_time(up[1m]) > 12 and up == 1")
+        running.settle()
         yield running
     finally:
         running.close()

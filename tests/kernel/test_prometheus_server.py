@@ -160,7 +160,13 @@ def free_port():
 
 
 class Prometheus:
-    """A Prometheus of our own on loopback, scraping one target five times a second."""
+    """A Prometheus of our own on loopback, scraping one target five times a second.
+
+    Once `settle` has chosen a moment, everything is asked as of then: a scrape that fails for want
+    of a CPU ends all series until the next one.
+    """
+
+    at: str | None = None
 
     def __init__(self, folder: Path, target: int, *flags: str):
         program = need("prometheus")
@@ -182,32 +188,40 @@ class Prometheus:
             )  # fmt: skip
 
     def ask(self, query: str):
-        words = urllib.parse.urlencode({"query": query})
+        moment = {} if self.at is None else {"time": self.at}
+        words = urllib.parse.urlencode({"query": query} | moment)
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/query?{words}", timeout=10) as answer:
+            with urllib.request.urlopen(f"{self.url}/api/v1/query?{words}", timeout=60) as answer:
                 return json.load(answer)["data"]["result"]
         except urllib.error.HTTPError as error:
             pytest.fail(f"{query}: {error.read().decode()}")
 
     def ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=10):
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=60):
                 return True
         except OSError:
             return False
 
-    def wait(self, query: str, seconds: float = 30):
+    def wait(self, query: str, seconds: float = 120):
+        """What the query finds, once it finds something."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             assert self.process.poll() is None, self.log.read_text()
-            if self.ready() and self.ask(query):
-                return
+            if self.ready() and (found := self.ask(query)):
+                return found
             time.sleep(0.1)
         pytest.fail(f"{query} stayed empty for {seconds} s\n{self.log.read_text()[-3000:]}")
 
+    def settle(self):
+        """Choose the moment of a good scrape after many, most of the last two seconds'."""
+        good = "count_over_time(up[1m]) > 12 and sum_over_time(up[2s]) > 4 and up == 1"
+        (row,) = self.wait(f"timestamp(up) and ({good})")
+        self.at = row["value"][1]
+
     def close(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +229,7 @@ def prometheus(tmp_path_factory):
     server = Server()
     running = Prometheus(tmp_path_factory.mktemp("prometheus"), server.port)
     try:
-        running.wait("count_over_time(up[1m]) > 12 and up == 1")
+        running.settle()
         yield running
     finally:
         running.close()
