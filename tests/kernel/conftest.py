@@ -102,7 +102,7 @@ class Cgroup:
 
 
 def _remove(directory: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while directory.exists():
         for child in sorted((p for p in directory.glob("**/") if p != directory), reverse=True):
             _kill(child)

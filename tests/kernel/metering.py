@@ -8,8 +8,10 @@ import os
 import platform
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from tests.kernel.conftest import Cgroup
 
@@ -18,6 +20,7 @@ from cotenant.meter.read import Meter
 from cotenant.model import Kind, Sample, Snapshot, Tenant
 
 _KEYS = itertools.count(1)
+L, B = TypeVar("L"), TypeVar("B")
 
 SPIN = (sys.executable, "-c", "while True: pass")
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
@@ -74,6 +77,17 @@ def task_clock(pid: int) -> Iterator[Callable[[], int]]:
 def of(snapshot: Snapshot, who: Tenant) -> Sample:
     """The tenant's sample."""
     return next(s for s in snapshot.samples if s.tenant.key == who.key)
+
+
+def at_rest(book: Callable[[], B], look: Callable[[], L]) -> tuple[L, B]:
+    """What a look saw while the book did not move, and the book. Waits until it does not."""
+    deadline = time.monotonic() + 60
+    while True:
+        before, seen = book(), look()
+        after = book()
+        if before == after:
+            return seen, before
+        assert time.monotonic() < deadline, f"it does not come to rest: {before}, {after}"
 
 
 def final_of(snapshot: Snapshot, who: Tenant) -> Sample | None:

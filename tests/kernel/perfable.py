@@ -24,7 +24,7 @@ LIBC_OF = "/proc/{}/root/usr/lib/x86_64-linux-gnu/libc.so.6"
 
 
 def ticks() -> bool:
-    """Whether a program runs on a clock: that of a CPU which is kept busy, as an idle one's rests."""
+    """Whether a program runs on a clock: of a CPU that is kept busy, as an idle one's rests."""
     os.sched_setaffinity(0, {0})
     made, clock = load(), Clock(0, 999)
     made.attach_perf("ticked", clock.fileno())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.kernel.conftest import Cgroup, within
-from tests.kernel.metering import metering, of, tenant
+from tests.kernel.metering import at_rest, metering, of, tenant
 
 from cotenant.kernel.cgroupfs import Hierarchies
 from cotenant.meter.files import FileReader
@@ -62,12 +62,13 @@ def test_every_value_equals_its_file_when_nothing_moves(
     files = FileReader(hierarchies)
     with metering(hierarchies) as meter:
         meter.collect((who,))
-        before = values(files.memory(who))
-        read = values(of(meter.collect((who,)), who).memory)
-        after = values(files.memory(who))
+        # The kernel moves pages from list to list whenever another process makes it do so.
+        read, filed = at_rest(
+            lambda: values(files.memory(who)),
+            lambda: values(of(meter.collect((who,)), who).memory),
+        )
     files.close()
-    assert before == after, "the victim moved"
-    assert read == before
+    assert read == filed
     assert (read["rss"] or 0) >= 24 << 20 and (read["mapped_file"] or 0) >= 12 << 20
     assert (read["shmem"] or 0) >= 8 << 20 and (read["cache"] or 0) >= 20 << 20
 
@@ -83,7 +84,7 @@ def test_rising_counters_lie_between_two_looks_at_the_file(
     files = FileReader(hierarchies)
     counters = ("pgfault", "pgpgin", "pgpgout")
     with metering(hierarchies) as meter:
-        time.sleep(1)
+        assert within(60, lambda: (values(files.memory(who))["pgfault"] or 0) > 1000)
         for _ in range(50):
             before = values(files.memory(who))
             read = values(of(meter.collect((who,)), who).memory)
@@ -112,7 +113,7 @@ def test_limit_failures_and_kills(
     if swap.exists():
         swap.write_text("0")
     victim = group.spawn(sys.executable, "-c", "x = bytearray(b'x') * (64 << 20)")
-    assert victim.wait(30) == -9
+    assert victim.wait(60) == -9
     who = tenant(hierarchies, group.path)
     files = FileReader(hierarchies)
     with metering(hierarchies) as meter:
