@@ -30,6 +30,6 @@ def python_as(setpriv: Sequence[str], *arguments: str) -> subprocess.CompletedPr
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": "/mnt/tree/src"},
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kernel.conftest import within
 from tests.kernel.test_capabilities import with_only
 
 from cotenant.errors import CotenantError
@@ -87,10 +89,11 @@ def test_check_tells_interrupts_steal_and_sessions_as_the_kernel_has_them(
 @pytest.mark.claim
 def test_check_lets_go_of_everything(hierarchies: Hierarchies):
     Meter(hierarchies).close()  # the first one loads libraries
+    gc.collect()  # else what earlier tests left open may be closed, and its place taken
     before = len(os.listdir("/proc/self/fd"))
     meter = Meter(hierarchies)
     meter.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert within(30, lambda: len(os.listdir("/proc/self/fd")) <= before)
 
 
 AS_CALLED = "/mnt/venv/bin/python -m cotenant"
@@ -144,12 +147,16 @@ def files_tier(hierarchies: Hierarchies) -> str:
     """Why the file tier was taken; it must still meter, and a wanted tier must say no."""
     with pytest.raises(CotenantError):
         Meter(hierarchies, "iterator")
+    before = {directory.path for directory in hierarchies.walk()}
     meter = Meter(hierarchies)
     try:
         snapshot = meter.collect(())
         assert meter.tier == snapshot.tier == "files"
         assert snapshot.root.cpu and snapshot.root.memory
-        assert meter.events() == [] and meter.fileno() is not None and meter.costs() == []
+        events = meter.events()
+        stayed = before & {directory.path for directory in hierarchies.walk()}
+        assert [event for event in events if event.path in stayed] == []
+        assert meter.fileno() is not None and meter.costs() == []
         return str(meter.why_files)
     finally:
         meter.close()
@@ -205,7 +212,7 @@ def test_without_libbpf_files_are_read():
 @pytest.mark.claim
 def test_a_terminal_of_forty_columns_is_enough():
     assert shutil.which("setpriv")
-    done = subprocess.run([COTENANT, "check"], capture_output=True, text=True, timeout=60,
+    done = subprocess.run([COTENANT, "check"], capture_output=True, text=True, timeout=180,
                           env=os.environ | {"COLUMNS": "40", "NO_COLOR": "1"})  # fmt: skip
     assert done.returncode == 0
     assert max(map(len, done.stdout.splitlines())) <= 40

@@ -15,7 +15,7 @@ from tests.kernel.metering import SPIN, metering
 from cotenant.agent.watch import Watch
 from cotenant.config import Settings
 from cotenant.kernel import inotify
-from cotenant.kernel.cgroupfs import GONE, Hierarchies
+from cotenant.kernel.cgroupfs import GONE, Hierarchies, walk_tree
 from cotenant.meter.programs import read_trees
 from cotenant.model import Sample
 
@@ -43,6 +43,17 @@ def watches_of_this_process() -> int:
         except FileNotFoundError:  # of the directory itself, while it is read
             continue
     return found
+
+
+def each_directory_has_one(watch: Watch, hierarchies: Hierarchies) -> bool:
+    """Whether there are as many watches as directories, the trees' roots among them.
+
+    Others are born and die on this host meanwhile, and their directories are watched, too.
+    """
+    watch.meter.events()
+    trees = read_trees(hierarchies)
+    directories = sum(1 + sum(1 for _ in walk_tree(tree.mount)) for tree in trees)
+    return watches_of_this_process() == directories
 
 
 @pytest.mark.any_kernel
@@ -79,7 +90,8 @@ def test_a_tenant_born_and_dead_between_two_samples_is_told(
     final = next(s for s in snapshot.finals if s.tenant.path == "/ct-lives-brief")
     assert final.final and (final.cpu, final.memory, final.traffic) == (None, None, None)
     assert final.tenant.cgroups == {}, "no id is made up"
-    assert snapshot.lost.vanished == before + 1
+    unread = [s for s in snapshot.finals if s.cpu is None]  # others may have had such lives, too
+    assert snapshot.lost.vanished == before + len(unread)
     assert paths(watch.snapshot().finals) == [], "it is told once"
 
 
@@ -98,7 +110,7 @@ def test_the_last_look_at_the_dead_is_kept_as_the_final_record(
         sample = seen()
         return sample is not None and sample.cpu is not None and sample.cpu.usage_ns > 50_000_000
 
-    assert within(20, worked)
+    assert within(60, worked)
     last = seen()
     assert last and last.cpu and last.memory
     group.remove()
@@ -116,8 +128,8 @@ def test_a_thousand_births_are_told(watch: Watch, hierarchies: Hierarchies) -> N
     """And their deaths; no watch and no descriptor is left behind."""
     watch.snapshot()
     gc.collect()  # else what earlier tests left open may be closed meanwhile
-    watches, descriptors = watches_of_this_process(), len(os.listdir("/proc/self/fd"))
-    assert watches > 0
+    assert within(30, lambda: each_directory_has_one(watch, hierarchies))
+    descriptors = len(os.listdir("/proc/self/fd"))
     top = Cgroup(hierarchies, "/ct-lives-crowd")
     every = [
         tree.directory(f"{top.path}/{number:04}")
@@ -132,7 +144,8 @@ def test_a_thousand_births_are_told(watch: Watch, hierarchies: Hierarchies) -> N
             if event.made and event.path.startswith("/ct-lives-crowd/"):
                 told[event.path] = told.get(event.path, 0) + 1
                 assert event.id != GONE
-        assert watches_of_this_process() > watches + MANY
+        assert watches_of_this_process() > MANY
+        assert within(30, lambda: each_directory_has_one(watch, hierarchies))
     finally:
         for directory in every:
             directory.rmdir()
@@ -142,8 +155,8 @@ def test_a_thousand_births_are_told(watch: Watch, hierarchies: Hierarchies) -> N
     gone = {e.path for e in watch.meter.events() if not e.made}
     assert len([path for path in gone if path.startswith("/ct-lives-crowd/")]) == MANY
     assert watch.snapshot().lost.births == 0
-    assert watches_of_this_process() == watches
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert within(30, lambda: each_directory_has_one(watch, hierarchies))
+    assert within(30, lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
 
 
 @pytest.mark.any_kernel
@@ -159,7 +172,7 @@ def test_out_of_watches_the_trees_are_walked_and_it_is_said(
         assert watch.snapshot().lost.unwatched > 0
         inner = cgroup("/ct-lives-unwatched/inner")
         inner.spawn("sleep", "1000")
-        assert within(30, lambda: paths(watch.snapshot().samples) == [inner.path])
+        assert within(60, lambda: paths(watch.snapshot().samples) == [inner.path])
         assert watches_of_this_process() == 1
         inner.remove()
         finals: list[str] = []
@@ -168,7 +181,7 @@ def test_out_of_watches_the_trees_are_walked_and_it_is_said(
             finals.extend(paths(watch.snapshot().finals))
             return inner.path in finals
 
-        assert within(30, told), "a death found by a walk has its final too"
+        assert within(60, told), "a death found by a walk has its final too"
         outer.remove()
     assert watches_of_this_process() == 0
 
@@ -189,9 +202,9 @@ def test_a_full_queue_is_counted_and_made_up_for_by_a_walk(
     survivor = cgroup("/ct-lives-survivor")
     survivor.spawn("sleep", "1000")
     assert watch.snapshot().lost.births == 1
-    assert within(5, lambda: "/ct-lives-survivor" in paths(watch.snapshot().samples))
+    assert within(60, lambda: "/ct-lives-survivor" in paths(watch.snapshot().samples))
     survivor.remove()
-    assert within(5, lambda: "/ct-lives-survivor" not in paths(watch.snapshot().samples))
+    assert within(60, lambda: "/ct-lives-survivor" not in paths(watch.snapshot().samples))
 
 
 @pytest.mark.any_kernel

@@ -52,7 +52,7 @@ def test_a_tenant_known_only_after_its_death_is_billed(
     with metering(hierarchies) as meter:
         group = cgroup("/ct-gone")
         who = tenant(hierarchies, group.path)
-        assert group.spawn(sys.executable, "-c", SEND, "127.0.0.1").wait(30) == 0
+        assert group.spawn(sys.executable, "-c", SEND, "127.0.0.1").wait(60) == 0
         group.remove()
         final = _final(meter, (who,), who)
     assert final.traffic and final.traffic.sent_bytes == DATAGRAMS * (PAYLOAD + IP_UDP)
@@ -68,7 +68,7 @@ def _final(meter, tenants, who) -> Sample:
         found.extend([sample] if sample else [])
         return bool(found)
 
-    assert within(5, look), "no final record came"
+    assert within(60, look), "no final record came"
     return found[0]
 
 
@@ -127,7 +127,7 @@ def test_five_hundred_tenants_born_and_gone_leave_nothing_behind(
                 finals.update(s.tenant.key for s in meter.collect(tenants).finals)
                 return len(finals) == len(tenants)
 
-            within(10, all_told)
+            within(60, all_told)
             meter.collect(())
             return len(finals)
 
@@ -138,7 +138,7 @@ def test_five_hundred_tenants_born_and_gone_leave_nothing_behind(
         told = sum(generation(range(at, at + 50)) for at in range(0, 500, 50))
         gc.collect()
         assert told == 500
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert within(30, lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - resident < 8 << 10  # kB
         assert meter._slots is not None and meter._slots.held == 0 and not meter._seen
         assert meter.collect(()).lost.births == 0
@@ -157,4 +157,4 @@ def test_one_found_by_a_walk_ends_with_its_death(cgroup: Callable[[str], Cgroup]
 
         assert lives()
         group.remove()
-        assert within(5, lambda: not lives())
+        assert within(60, lambda: not lives())

@@ -81,7 +81,7 @@ def test_past_the_tables_room_tenants_are_counted_and_read_from_files(
     with metering(hierarchies) as meter:
         assert meter._programs
         del meter._programs._free[:-2]
-        assert within(5, lambda: _all_worked(meter.collect(tenants)))
+        assert within(60, lambda: _all_worked(meter.collect(tenants)))
         snapshot = meter.collect(tenants)
         for who in tenants:
             sample = of(snapshot, who)
@@ -97,7 +97,8 @@ def test_past_the_tables_room_tenants_are_counted_and_read_from_files(
 
 
 def _all_worked(snapshot: Snapshot) -> bool:
-    return all(s.cpu and s.cpu.usage_ns > 10_000_000 for s in snapshot.samples)
+    """So long that none is still about to start."""
+    return all(s.cpu and s.cpu.usage_ns > 200_000_000 for s in snapshot.samples)
 
 
 @pytest.mark.claim
