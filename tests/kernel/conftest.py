@@ -171,7 +171,7 @@ def bench(
 
 def docker(*words: str, check: bool = True) -> str:
     """Run the docker command and return what it prints."""
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0 or not check, f"docker {' '.join(words)}: {done.stderr}"
     return done.stdout.strip()
 
@@ -204,7 +204,7 @@ def docker_image() -> str:
     assert answer.returncode == 0, f"Docker must run for these tests: {answer.stderr}"
     if not docker("images", "-q", IMAGE):
         subprocess.run(["docker", "import", "-", IMAGE], input=rootfs_tar(), check=True,
-                       stdout=subprocess.DEVNULL, timeout=60)  # fmt: skip
+                       stdout=subprocess.DEVNULL, timeout=180)  # fmt: skip
     return IMAGE
 
 

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -20,10 +22,14 @@ from tests.kernel.conftest import docker, within
 from tests.kernel.ordinary import python_as
 
 from cotenant.errors import AgentSilent, CotenantError
+from cotenant.profile.binaries import MOST_OPEN
 from cotenant.web.control import SNAPSHOT, STATUS, Moment, Status, ask
 from cotenant.web.sockets import listen
 
 COTENANT = Path(sys.executable).with_name("cotenant")
+PATIENCE_S = 60
+"""For one answer: all of the machine may stand still for seconds."""
+KERNELS = ("/proc/", "/sys/", "/dev/")
 
 
 class Running:
@@ -48,7 +54,7 @@ class Running:
     def start(self, *flags: str) -> Running:
         with (self.place / "log").open("ab") as log:
             self.process = subprocess.Popen(self.command(*flags), stderr=log)
-        assert within(20, self.answers), self.log()
+        assert within(60, self.answers), self.log()
         return self
 
     def answers(self) -> bool:
@@ -61,13 +67,14 @@ class Running:
         return (self.place / "log").read_text()
 
     def status(self) -> Status:
-        return ask(self.socket, STATUS)
+        return ask(self.socket, STATUS, timeout_s=PATIENCE_S)
 
     def moment(self, finals_s: float = 0.0) -> Moment:
-        return ask(self.socket, SNAPSHOT, finals_s=finals_s)
+        return ask(self.socket, SNAPSHOT, timeout_s=PATIENCE_S, finals_s=finals_s)
 
     def get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as page:
+        url = f"http://127.0.0.1:{self.port}{path}"
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as page:
             return str(page.read(), "utf-8")
 
     def signal(self, number: signal.Signals) -> None:
@@ -76,7 +83,7 @@ class Running:
 
     def end(self) -> int:
         assert self.process
-        return self.process.wait(10)
+        return self.process.wait(60)
 
     def stop(self) -> None:
         if self.process and self.process.poll() is None:
@@ -94,9 +101,9 @@ def agent(tmp_path) -> Iterator[Running]:
 @pytest.mark.claim
 def test_it_starts_serves_and_stops_without_a_trace(agent, cgroup):
     one = cgroup("/agent-test-a")
-    one.spawn("sleep", "60")
+    one.spawn("sleep", "1000")
     agent.start()
-    assert within(3, lambda: "agent-test-a_pgfault " in agent.get("/metrics?format=text"))
+    assert within(60, lambda: "agent-test-a_pgfault " in agent.get("/metrics?format=text"))
     assert "cotenant_agent_config_problem 0" in agent.get("/metrics")
     assert agent.get("/-/ready").startswith("ready: newest sample ")
     assert agent.get("/-/healthy") == "alive\n"
@@ -113,18 +120,18 @@ def test_it_starts_serves_and_stops_without_a_trace(agent, cgroup):
 def test_births_are_taken_in_within_a_tick(agent, cgroup):
     agent.start("--interval", "1s")
     one = cgroup("/agent-test-born")
-    one.spawn("sleep", "60")
-    assert within(3, lambda: _has(agent.moment(), "agent-test-born"))
+    one.spawn("sleep", "1000")
+    assert samples_without(agent, lambda now: _has(now, "agent-test-born")) <= 2
 
 
 @pytest.mark.claim
 def test_the_death_of_one_found_at_the_start_is_taken_in_within_a_tick(agent, cgroup):
     one = cgroup("/agent-test-died")
-    one.spawn("sleep", "60")
+    one.spawn("sleep", "1000")
     agent.start("--interval", "1s")
-    assert within(3, lambda: _has(agent.moment(), "agent-test-died"))
+    assert within(60, lambda: _has(agent.moment(), "agent-test-died"))
     one.remove()
-    assert within(3, lambda: not _has(agent.moment(), "agent-test-died"))
+    assert samples_without(agent, lambda now: not _has(now, "agent-test-died")) <= 2
 
 
 @pytest.mark.claim
@@ -139,7 +146,7 @@ def test_a_container_that_lives_a_moment_has_a_final_record(agent, docker_image)
         finals = agent.moment(finals_s=60.0).now.finals
         return [one for one in finals if one.tenant.name == name]
 
-    assert within(20, final), [one.tenant.name for one in agent.moment(finals_s=60.0).now.finals]
+    assert within(60, final), [one.tenant.name for one in agent.moment(finals_s=60.0).now.finals]
     [one] = final()
     assert one.final and one.tenant.runtime == "docker"
     assert one.cpu is not None and one.cpu.usage_ns > 0
@@ -151,17 +158,21 @@ def test_a_changed_file_and_sighup_are_followed_without_losing_a_sample(agent):
     agent.start("--interval", "200ms")
     before = agent.status()
     agent.config.write_text("exit_when_idle_s = 1000\n")
-    assert within(3, lambda: "changed exit_when_idle_s" in agent.log())
+    assert within(60, lambda: "changed exit_when_idle_s" in agent.log())
     agent.config.write_text("exit_when_idle = 1000\n")
-    assert within(3, lambda: 'the nearest is "exit_when_idle_s"' in agent.log())
+    assert within(60, lambda: 'the nearest is "exit_when_idle_s"' in agent.log())
     assert "cotenant_agent_config_problem 1" in agent.get("/metrics")
     agent.signal(signal.SIGHUP)
     agent.config.write_text("")
     agent.signal(signal.SIGHUP)
-    assert within(3, lambda: agent.status().config_problem is None)
-    assert within(10, lambda: agent.status().samples > before.samples + 5)
+    assert within(60, lambda: agent.status().config_problem is None)
+    assert within(60, lambda: agent.status().samples > before.samples + 5)
     # Reloads cost no sample: what is late is late for want of a CPU, without reloads as with them.
-    assert late_over(agent, lambda: agent.signal(signal.SIGHUP)) < late_over(agent, str) + 6
+    more = []
+    for _ in range(3):
+        late = late_over(agent, lambda: agent.signal(signal.SIGHUP))
+        more.append(late - late_over(agent, str))
+    assert median(more) < 6, more
 
 
 def test_profiling_goes_by_the_file_as_it_is_now(agent):
@@ -204,13 +215,13 @@ def test_what_a_killed_agent_left_behind_is_no_hindrance(agent):
 def test_a_second_agent_or_a_taken_port_is_told_who_has_it(agent, tmp_path):
     agent.start()
     pid = agent.process.pid
-    second = subprocess.run(agent.command(), capture_output=True, text=True, timeout=20)
+    second = subprocess.run(agent.command(), capture_output=True, text=True, timeout=60)
     assert second.returncode == 1
     assert f"Another agent runs here (pid {pid}" in second.stderr
     assert f"hint: kill {pid}" in second.stderr
     other = Running(tmp_path / "other" if (tmp_path / "other").mkdir() is None else tmp_path)
     other.port = agent.port
-    third = subprocess.run(other.command(), capture_output=True, text=True, timeout=20)
+    third = subprocess.run(other.command(), capture_output=True, text=True, timeout=60)
     assert third.returncode == 1
     assert re.search(rf"is taken by \S+ \(pid {pid}\)", third.stderr)
     assert list((other.place / "run").iterdir()) == []
@@ -239,13 +250,15 @@ def test_it_ends_by_itself_when_idle(agent):
     idle = agent.command("--exit-when-idle", "2s", "--interval", "200ms")
     with (agent.place / "log").open("ab") as log:
         agent.process = subprocess.Popen(idle, stderr=log)
-    if within(15, lambda: agent.process.poll() is not None):
+
+    def ended() -> bool:
+        return agent.process.poll() is not None
+
+    # Where containers of others run here, it must stay.
+    if within(15, ended) or not _has_guests(agent):
+        assert within(60, ended), agent.log()
         assert agent.process.returncode == 0
         assert "no container for 2 s" in agent.log()
-    else:
-        # Containers of others run here: then it must stay.
-        kinds = {sample.tenant.kind for sample in agent.moment().now.samples}
-        assert kinds & {"container", "vm", "unknown"}
 
 
 @pytest.mark.slow
@@ -254,20 +267,64 @@ def test_many_births_and_deaths_leave_no_descriptor_and_no_memory_behind(agent, 
     agent.start()
     pid = agent.process.pid
     for number in range(20):
-        cgroup(f"/agent-churn-warm-{number}").spawn("true").wait()
-    time.sleep(2)
-    before = len(os.listdir(f"/proc/{pid}/fd"))
+        cgroup(f"/agent-warm-{number}").spawn("true").wait()
+    assert within(60, lambda: "Hz" in agent.status().parts.get("profile", "")), agent.log()
+    before = len(descriptors(pid))
     for number in range(150):
         one = cgroup(f"/agent-churn-{number}")
         one.spawn("true").wait()
         one.remove()
-    time.sleep(3)
-    assert abs(len(os.listdir(f"/proc/{pid}/fd")) - before) <= 25
+    assert within(60, lambda: not _some(agent.moment(), "agent-churn-"))
+    assert within(60, lambda: len(descriptors(pid)) <= before + 25), descriptors(pid)
     assert agent.status().lost_births == 0
+
+
+def descriptors(pid: int) -> list[str]:
+    """What a process has open, without the binaries that are kept open: those of the whole host, up
+    to a bound, and who knows what else is started here meanwhile.
+    """
+    links = []
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            links.append(os.readlink(one))
+    own = [link for link in links if not link.startswith("/") or link.startswith(KERNELS)]
+    assert len(links) - len(own) <= MOST_OPEN + 10, links
+    return own
+
+
+def samples_without(agent: Running, true: Callable[[Moment], bool]) -> int:
+    """How many more samples there were of which something was not true; waits for one of which it
+    is. Counted by the agent: time in which all stood still is not in it.
+    """
+    begun = last = agent.status().samples
+
+    def seen() -> bool:
+        nonlocal last
+        at = agent.status().samples  # the moment is of this sample or of a later one
+        if true(agent.moment()):
+            return True
+        last = at
+        return False
+
+    assert within(60, seen), agent.log()
+    return last - begun
 
 
 def _has(moment: Moment, name: str) -> bool:
     return any(sample.tenant.name == name for sample in moment.now.samples)
+
+
+def _some(moment: Moment, front: str) -> bool:
+    return any(sample.tenant.name.startswith(front) for sample in moment.now.samples)
+
+
+def _has_guests(agent: Running) -> bool:
+    """Whether containers run here; False where the agent has ended meanwhile."""
+    try:
+        kinds = {sample.tenant.kind for sample in agent.moment().now.samples}
+    except AgentSilent:
+        return False
+    return bool(kinds & {"container", "vm", "unknown"})
 
 
 def _as_nobody(group: int, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -8,16 +8,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.kernel.conftest import Cgroup, within
-from tests.kernel.test_agent import Running
+from tests.kernel.test_agent import Running, descriptors
 
 from cotenant.kernel.cgroupfs import Hierarchies
 from cotenant.model import Sample
-from cotenant.profile.binaries import MOST_OPEN
 
 pytestmark = [pytest.mark.kernel, pytest.mark.docker, pytest.mark.slow]
 TENANTS, CONTAINERS, AT_ONCE = 500, 60, 4
@@ -28,7 +26,6 @@ ROUNDS = 2
 """The same is done so often before: then a thousand final records are kept, and samples have met
 all that these tenants run, whose symbols are kept, too.
 """
-KERNELS = ("/proc/", "/sys/", "/dev/")
 
 
 @pytest.fixture
@@ -56,7 +53,7 @@ class Churn:
         """Path of a cgroup in which one process ran."""
         group = Cgroup(self.hierarchies, f"/{self.word}-{number}")
         try:
-            group.spawn("true").wait(20)
+            group.spawn("true").wait(60)
         finally:
             group.remove()
         return group.path
@@ -67,7 +64,7 @@ class Churn:
         subprocess.run(
             ["docker", "run", "--rm", "--name", name, "--network", "none", f"--cidfile={file}",
              self.image, "/bin/true"],
-            check=True, capture_output=True, timeout=60,
+            check=True, capture_output=True, timeout=180,
         )  # fmt: skip
         return file.read_text(), name
 
@@ -104,7 +101,7 @@ def test_five_hundred_tenants_sixty_of_them_dockers_are_billed_and_leave_nothing
         paths, names = churn.run(TENANTS - CONTAINERS, CONTAINERS)
         everybody = len(paths) + len(names)
         assert within(60, lambda: len(told(paths, set(names))) >= everybody), agent.log()
-        assert within(20, lambda: not _mine(agent, "ct-warm"))
+        assert within(60, lambda: not _mine(agent, "ct-warm"))
 
     # Warm: caches and threads are there, Docker's event stream, and whatever samples meet.
     assert within(60, lambda: "Hz" in agent.status().parts.get("profile", "")), agent.log()
@@ -128,21 +125,8 @@ def test_five_hundred_tenants_sixty_of_them_dockers_are_billed_and_leave_nothing
     status = agent.status()
     assert (status.lost_births, status.unknown) == (0, 0)
     assert not _mine(agent, "ct-churn")
-    assert within(20, lambda: len(descriptors(pid)) <= held), descriptors(pid)
+    assert within(60, lambda: len(descriptors(pid)) <= held), descriptors(pid)
     assert least_resident(agent) - resident < MOST_GROWTH
-
-
-def descriptors(pid: int) -> list[str]:
-    """What a process has open, without the binaries that are kept open: those of the whole host, up
-    to a bound, and who knows what else is started here meanwhile.
-    """
-    links = []
-    for one in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            links.append(os.readlink(one))
-    own = [link for link in links if not link.startswith("/") or link.startswith(KERNELS)]
-    assert len(links) - len(own) <= MOST_OPEN + 10, links
-    return own
 
 
 def _mine(agent: Running, word: str) -> list[str]:
