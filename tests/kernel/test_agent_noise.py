@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.kernel.accusing import COMMAND
 from tests.kernel.conftest import Cgroup, within
-from tests.kernel.test_agent import Running
+from tests.kernel.test_agent import PATIENCE_S, Running
 from tests.kernel.waiting import SWITCHES, favour
 from tests.unit.export import exposition, proto
 
@@ -43,7 +43,7 @@ def page(agent: Running) -> exposition.Read:
 
 
 def report(agent: Running, **arguments: int) -> NoiseReport:
-    return ask(agent.socket, NOISE, **arguments)
+    return ask(agent.socket, NOISE, timeout_s=PATIENCE_S, **arguments)
 
 
 def in_protobuf(agent: Running) -> list[proto.Family]:
@@ -69,7 +69,7 @@ def test_a_noisy_neighbour_is_found_named_and_let_go(
     def going() -> bool:
         return bool(page(agent).of("cotenant_noise_finding", tenant=VICTIM, culprit=HOG))
 
-    assert within(PATIENCE_S, going), report(agent)
+    assert within(60, going), report(agent)
     assert f"noise: {VICTIM} waited " in agent.log() and HOG in agent.log()
 
     told = report(agent)
@@ -78,35 +78,34 @@ def test_a_noisy_neighbour_is_found_named_and_let_go(
     assert delay.culprit is not None and delay.culprit.culprit is not None
     assert delay.culprit.culprit.name == HOG
     assert sum(part.ns for part in delay.parts) == pytest.approx(delay.waited_ns, rel=0.01)
-    assert report(agent, windows=2).seconds < told.seconds
+    few = report(agent, windows=2)
+    assert few.seconds < report(agent).seconds, "which has these two and more"
 
-    def delayed(got: exposition.Read) -> float:
-        """What the victim waited, less what the hypervisor took."""
-        waited = float(got.value("cotenant_waited_seconds_total", tenant=VICTIM))
+    def waited(got: exposition.Read) -> float:
+        """Seconds, without those of the hypervisor's making."""
         of_steal = got.of("cotenant_wait_reason_seconds_total", tenant=VICTIM, reason="steal")
-        return waited - sum(float(line.value) for line in of_steal)  # none: the kernel tells none
+        stolen = sum(float(line.value) for line in of_steal)  # none: this kernel does not tell
+        return float(got.value("cotenant_waited_seconds_total", tenant=VICTIM)) - stolen
 
-    def enough() -> bool:
-        got = page(agent)
-        waits = int(got.value("cotenant_wait_seconds_count", tenant=VICTIM))
-        return waits > 100 and delayed(got) > 1
+    def waits(got: exposition.Read) -> int:
+        return int(got.value("cotenant_wait_seconds_count", tenant=VICTIM))
 
-    assert within(PATIENCE_S, enough), report(agent)
+    assert within(60, lambda: waited(page(agent)) > 1 and waits(page(agent)) > 100)
     got = page(agent)
     blamed = float(got.value("cotenant_blame_seconds_total", tenant=VICTIM, culprit=HOG))
-    assert blamed > delayed(got) / 2
+    assert blamed > waited(got) / 2
     assert got.value("cotenant_noise_findings_total", tenant=VICTIM) == "1"
     (histogram,) = [one for one in in_protobuf(agent) if one.name == "cotenant_wait_seconds"]
     native = histogram.value(tenant=VICTIM)
     assert isinstance(native, proto.Histogram)
-    assert native.waits >= int(got.value("cotenant_wait_seconds_count", tenant=VICTIM)) > 100
+    assert native.waits >= waits(got) > 100
     assert native.sum >= float(got.value("cotenant_wait_seconds_sum", tenant=VICTIM))
 
     # The victim too: on a busy machine others would go on delaying it.
     for process in (*noisy, one):
         process.kill()
-    assert within(PATIENCE_S, lambda: not going())
-    assert within(PATIENCE_S, lambda: f"noise: over: {VICTIM} is no longer delayed" in agent.log())
+    assert within(60, lambda: not going())
+    assert within(60, lambda: f"noise: over: {VICTIM} is no longer delayed" in agent.log())
 
 
 @pytest.mark.claim
@@ -128,16 +127,16 @@ def test_both_forms_of_the_page_tell_the_same(agent):
 def test_it_is_switched_by_the_file_while_the_agent_runs(agent):
     agent.start()
     level = "cotenant_noise_level"
-    assert within(PATIENCE_S, lambda: page(agent).value(level) == "3")
+    assert within(60, lambda: page(agent).value(level) == "3")
     programs = {line.labels["program"] for line in page(agent).of("cotenant_bpf_runs_total")}
     assert {"switched", "moved"} <= programs
     agent.config.write_text("noise = false\n")
-    assert within(PATIENCE_S, lambda: page(agent).value(level) == "0")
+    assert within(60, lambda: page(agent).value(level) == "0")
     assert not page(agent).of("cotenant_waits_total")
     with pytest.raises(HostCannot, match="off, as the configuration says"):
         report(agent)
     agent.config.write_text("noise = true\nnoise_budget = 0.01\n")
-    assert within(PATIENCE_S, lambda: page(agent).value(level) == "3")
+    assert within(60, lambda: page(agent).value(level) == "3")
     with pytest.raises(UsageError, match="from 1 to 10"):
         report(agent, windows=99)
 
@@ -147,11 +146,7 @@ def test_past_its_budget_it_does_less_and_says_so(agent, cgroup: Callable[[str],
     agent.config.write_text("noise_budget = 0.01\n")
     cgroup("/ct-noise-switches").spawn(*SWITCHES)
     agent.start()
-
-    def counts_only() -> bool:
-        return page(agent).value("cotenant_noise_level") == "1"
-
-    assert within(PATIENCE_S, counts_only), agent.log()
+    assert within(60, lambda: page(agent).value("cotenant_noise_level") == "1"), agent.log()
     assert "noise: level histogram: its programs take " in agent.log()
     assert "noise: level count: its programs take " in agent.log()
     got = page(agent)
@@ -162,8 +157,8 @@ def test_past_its_budget_it_does_less_and_says_so(agent, cgroup: Callable[[str],
 @pytest.mark.claim
 def test_windows_last_a_second_at_any_pace_of_the_samples(agent):
     agent.start("--interval", "30s")
-    assert within(PATIENCE_S, lambda: report(agent).seconds > 3)
-    assert report(agent, windows=3).seconds < 6
+    assert within(25, lambda: report(agent).seconds > 3)
+    assert within(25, lambda: 2 < report(agent, windows=3).seconds < 6), "each a second, or two"
 
 
 @pytest.mark.claim
@@ -171,7 +166,7 @@ def test_without_ebpf_the_agent_says_so_in_one_line_and_goes_on(agent):
     without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *agent.command()]
     with (agent.place / "log").open("ab") as log:
         agent.process = subprocess.Popen(without, stderr=log)
-    assert within(PATIENCE_S, agent.answers), agent.log()
+    assert within(60, agent.answers), agent.log()
     (line,) = [line for line in agent.log().splitlines() if " noise: " in line]
     assert "off: The kernel does not let this process use eBPF" in line
     assert page(agent).value("cotenant_noise_level") == "0"
