@@ -22,11 +22,13 @@ from cotenant.kernel import cgroupfs
 from cotenant.kernel.cgroupfs import Hierarchies
 
 RUN = [sys.executable, "-m", "cotenant", "demo"]
+MANY = 1000
+"""To start them takes seconds: time to end that in the middle."""
 
 
 def demo(*words: str) -> Any:
     """What `cotenant demo WORDS --json` prints."""
-    done = subprocess.run([*RUN, *words, "--json"], capture_output=True, timeout=120, check=False)
+    done = subprocess.run([*RUN, *words, "--json"], capture_output=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return json.loads(done.stdout)
 
@@ -62,16 +64,18 @@ def test_the_showcase_as_plain_cgroups_shows_what_it_says(hierarchies: Hierarchi
     party = demo("up", "--yes", "--cgroups")
     assert [each["name"] for each in party["started"]] == [load.name for load in SHOWCASE]
     assert party["skipped"] == []
-    time.sleep(4)
-    cpu = hierarchies.of("cpu")
-    assert cpu is not None
-    assert (
-        number(hierarchies, "cpu", "demo-hog", "cpu.stat nr_throttled", "cpu.stat nr_throttled") > 5
-    )
-    held = number(hierarchies, "memory", "demo-memory", "memory.usage_in_bytes", "memory.current")
-    assert 192 << 20 <= held < 256 << 20
-    assert workloads.FILE.stat().st_size == workloads.BLOCKS_A_SECOND * workloads.BLOCK
-    assert received("client") > 2 * workloads.BLOCK
+    file = "cpu.stat nr_throttled"
+    assert within(60, lambda: number(hierarchies, "cpu", "demo-hog", file, file) > 5)
+
+    def held() -> int:
+        files = ("memory.usage_in_bytes", "memory.current")
+        return number(hierarchies, "memory", "demo-memory", *files)
+
+    assert within(60, lambda: held() >= 192 << 20)
+    size = workloads.BLOCKS_A_SECOND * workloads.BLOCK
+    assert within(60, lambda: workloads.FILE.exists() and workloads.FILE.stat().st_size == size)
+    assert within(60, lambda: received("client") > 2 * workloads.BLOCK)
+    assert 192 << 20 <= held() < 256 << 20
 
 
 def test_the_noisy_ones_are_pinned_to_one_cpu_and_go(hierarchies: Hierarchies) -> None:
@@ -81,7 +85,7 @@ def test_the_noisy_ones_are_pinned_to_one_cpu_and_go(hierarchies: Hierarchies) -
     assert cpu is not None
     for load in NOISY:
         procs = cpu.directory(f"{PARENT}/{load.name}") / "cgroup.procs"
-        assert within(5, lambda procs=procs, load=load: on(procs) == {load.cpu})  # type: ignore[misc]
+        assert within(60, lambda procs=procs, load=load: on(procs) == {load.cpu})  # type: ignore[misc]
     demo("down")
     assert left(hierarchies) == []
 
@@ -118,16 +122,17 @@ def subtree(tree: cgroupfs.Hierarchy) -> str:
 
 def test_down_cleans_up_after_a_crash_in_the_middle(hierarchies: Hierarchies) -> None:
     with subprocess.Popen(
-        [*RUN, "up", "-n", "200", "--yes", "--cgroups"],
+        [*RUN, "up", "-n", str(MANY), "--yes", "--cgroups"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as starting:
-        first = hierarchies.trees[0].directory(f"{PARENT}/demo-003")
-        while not first.exists():
+        third = hierarchies.trees[0].directory(f"{PARENT}/demo-0003")
+        while not third.exists():
+            assert starting.poll() is None
             time.sleep(0.001)
         os.kill(starting.pid, signal.SIGKILL)
     removed = demo("down")["removed"]
-    assert 3 <= len(removed) < 200
+    assert 3 <= len(removed) < MANY
     assert left(hierarchies) == []
 
 
@@ -149,9 +154,9 @@ def test_without_a_terminal_it_asks_nobody_and_says_so() -> None:
 def test_through_docker_every_one_runs_and_goes() -> None:
     party = demo("up", "--yes", "--docker")
     assert party["skipped"] == []
-    time.sleep(3)
     assert running() == {load.name for load in SHOWCASE}
-    assert received_by("demo-client") > 2 * workloads.BLOCK
+    assert within(60, lambda: received_by("demo-client") > 2 * workloads.BLOCK)
+    assert running() == {load.name for load in SHOWCASE}
     show.STATE.unlink()
     demo("down")
     assert running() == set()
