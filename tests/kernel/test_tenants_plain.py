@@ -275,5 +275,5 @@ def test_a_first_process_that_ends_is_followed(registry: Registry, cgroup: Make)
     registry.scan()
     first.kill()
     first.wait()
-    assert within(20, lambda: registry.settle() is not None and (
+    assert within(60, lambda: registry.settle() is not None and (
         tenant := by_path(registry, f"/{TN}-main")) and tenant.main_pid == second.pid)  # fmt: skip

@@ -24,7 +24,7 @@ SOCKETS = ("/run/docker/containerd/containerd.sock", "/run/containerd/containerd
 
 
 def run(*command: str, input: bytes | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, input=input, timeout=60)
+    done = subprocess.run(command, capture_output=True, input=input, timeout=180)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr.decode()}"
     return done.stdout.decode().strip()
 
@@ -41,7 +41,7 @@ def registry(hierarchies: cgroupfs.Hierarchies) -> Iterator[Registry]:
 
 
 def scanned(registry: Registry, name: str) -> Tenant:
-    registry.scan(wait_s=2.0)
+    registry.scan(wait_s=60.0)
     found = [tenant for tenant in registry.tenants if tenant.name == name]
     assert len(found) == 1, f"{name} is not among {[t.name for t in registry.tenants]}"
     return found[0]
@@ -135,4 +135,4 @@ def test_containerd_names_containers_of_ctr(registry: Registry, ctr: Ctr) -> Non
     tenant = scanned(registry, id)
     assert (tenant.kind, tenant.runtime, tenant.path) == (
         Kind.CONTAINER, "containerd", f"/k8s.io/{id}")  # fmt: skip
-    assert within(20, lambda: scanned(registry, id).main_pid)
+    assert within(60, lambda: scanned(registry, id).main_pid)
