@@ -95,7 +95,7 @@ def test_a_turn_sees_every_switch_of_the_pipe(hierarchies: Hierarchies) -> None:
 
 
 def test_a_peer_senses_in_a_process_of_its_own_and_ends(hierarchies: Hierarchies) -> None:
-    mounts = Path("/proc/self/mounts").read_text()
+    mounts = set(Path("/proc/self/mounts").read_text().splitlines())
     before = {each.id for each in programs_of(os.getpid())}
     with Peer("bpftrace", lambda _: None).attached() as sense:
         there = {each.hook for each in hooks.hooked(sense.programs())}
@@ -105,7 +105,7 @@ def test_a_peer_senses_in_a_process_of_its_own_and_ends(hierarchies: Hierarchies
         assert map_bytes_of(os.getpid()) < sense.memory_bytes
     assert sense.programs() == []
     assert hooks.take_turn(Peer("bpftrace", lambda _: None), 0, TIMES).memory_bytes > 10_000
-    assert Path("/proc/self/mounts").read_text() == mounts
+    assert set(Path("/proc/self/mounts").read_text().splitlines()) <= mounts, "it left one"
 
 
 def test_a_peer_ends_with_the_benchmark_that_is_killed() -> None:
@@ -118,7 +118,7 @@ def test_a_peer_ends_with_the_benchmark_that_is_killed() -> None:
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
         assert len(children) == 1 and programs_of(int(children[0]))
         running.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while programs_of(int(children[0])) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert programs_of(int(children[0])) == []
@@ -143,5 +143,5 @@ def test_interrupted_it_leaves_nothing(hierarchies: Hierarchies) -> None:
         while not left(hierarchies, running.pid) and running.poll() is None:
             time.sleep(0.05)
         os.kill(running.pid, signal.SIGTERM)
-        assert running.wait(60) == 130
+        assert running.wait(180) == 130
     assert left(hierarchies, running.pid) == []

@@ -123,5 +123,5 @@ def test_interrupted_it_leaves_nothing(hierarchies: Hierarchies) -> None:
         while not left(hierarchies, running.pid) and running.poll() is None:
             time.sleep(0.05)
         os.kill(running.pid, signal.SIGTERM)
-        assert running.wait(60) == 130
+        assert running.wait(180) == 130
     assert left(hierarchies, running.pid) == []
