@@ -65,7 +65,10 @@ class Cgroup:
             (tree.directory(self.path) / "cgroup.procs").write_text(str(pid))
 
     def spawn(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start a command inside it; it is killed when the cgroup is removed."""
+        """Start a command inside it; it is killed when the cgroup is removed.
+
+        It joins the trees one after the other, asleep: all of them book the same of it.
+        """
         gate = 'read go; exec "$@"'
         process = subprocess.Popen(
             ["sh", "-c", gate, "gate", *command],
@@ -73,6 +76,8 @@ class Cgroup:
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
+        stat = Path(f"/proc/{process.pid}/stat")
+        assert within(60, lambda: ") S " in stat.read_text(), 0.001), "it does not come to its gate"
         self.add(process.pid)
         assert process.stdin
         process.stdin.write(b"go\n")

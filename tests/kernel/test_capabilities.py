@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.kernel.conftest import Cgroup
+from tests.kernel.conftest import Cgroup, within
 from tests.kernel.metering import SLEEP
 from tests.kernel.ordinary import SEEN_AT, python_as
 from tests.kernel.test_meter_network import ip
@@ -78,8 +78,8 @@ def victim(
         listening.bind(str(private / "socket"))
         (private / "socket").chmod(0o600)
         listening.listen()
-        while b"sleep" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
-            assert process.poll() is None
+        runs = Path(f"/proc/{process.pid}/comm")
+        assert within(60, lambda: runs.read_text() == "sleep\n"), "it is not inside yet"
         yield Victim(group.path, process.pid, private)
 
 
