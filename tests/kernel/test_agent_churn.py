@@ -26,6 +26,10 @@ ROUNDS = 2
 """The same is done so often before: then a thousand final records are kept, and samples have met
 all that these tenants run, whose symbols are kept, too.
 """
+MEASURED = 2
+"""And so often to be measured: what tenants leave behind grows each time, while what else comes to
+life on the host, of which the agent keeps books, too, does so once.
+"""
 
 
 @pytest.fixture
@@ -103,30 +107,38 @@ def test_five_hundred_tenants_sixty_of_them_dockers_are_billed_and_leave_nothing
         assert within(60, lambda: len(told(paths, set(names))) >= everybody), agent.log()
         assert within(60, lambda: not _mine(agent, "ct-warm"))
 
+    def billed(number: int) -> None:
+        """A round, each tenant of which has its one final record."""
+        churn = Churn(hierarchies, docker_image, tmp_path, f"churn-{number}")
+        paths, names = churn.run(TENANTS - CONTAINERS, CONTAINERS)
+        assert (len(paths), len(names)) == (TENANTS - CONTAINERS, CONTAINERS)
+        within(60, lambda: len(told(paths, set(names))) >= TENANTS)
+        finals = told(paths, set(names))
+        plain = [one.tenant.path for one in finals if one.tenant.path in paths]
+        dockers = {one.tenant.id: one for one in finals if one.tenant.id in names}
+        assert (len(plain), set(plain)) == (len(paths), paths), "each once"
+        assert (len(finals) - len(plain), set(dockers)) == (len(names), set(names)), "each once"
+        assert all(one.final and one.cpu and one.cpu.usage_ns > 0 for one in finals)
+        for id, one in dockers.items():
+            # By its id where Docker had forgotten it before it could be asked.
+            assert one.tenant.name in (names[id], f"unknown~{id[:8]}")
+        assert agent.status().lost_births == 0
+        assert within(60, lambda: agent.status().unknown == 0)
+        assert not _mine(agent, "ct-churn")
+
     # Warm: caches and threads are there, Docker's event stream, and whatever samples meet.
     assert within(60, lambda: "Hz" in agent.status().parts.get("profile", "")), agent.log()
     for number in range(ROUNDS):
         warm(number)
     held, resident = len(descriptors(pid)), least_resident(agent)
 
-    churn = Churn(hierarchies, docker_image, tmp_path, "churn")
-    paths, names = churn.run(TENANTS - CONTAINERS, CONTAINERS)
-    assert (len(paths), len(names)) == (TENANTS - CONTAINERS, CONTAINERS)
-    within(60, lambda: len(told(paths, set(names))) >= TENANTS)
-    finals = told(paths, set(names))
-    plain = [one.tenant.path for one in finals if one.tenant.path in paths]
-    dockers = {one.tenant.id: one for one in finals if one.tenant.id in names}
-    assert (len(plain), set(plain)) == (len(paths), paths), "each once"
-    assert (len(finals) - len(plain), set(dockers)) == (len(names), set(names)), "each once"
-    assert all(one.final and one.cpu and one.cpu.usage_ns > 0 for one in finals)
-    for id, one in dockers.items():
-        # By its id where Docker had forgotten it before it could be asked.
-        assert one.tenant.name in (names[id], f"unknown~{id[:8]}")
-    status = agent.status()
-    assert (status.lost_births, status.unknown) == (0, 0)
-    assert not _mine(agent, "ct-churn")
-    assert within(60, lambda: len(descriptors(pid)) <= held), descriptors(pid)
-    assert least_resident(agent) - resident < MOST_GROWTH
+    grown = []
+    for number in range(MEASURED):
+        billed(number)
+        assert within(60, lambda: len(descriptors(pid)) <= held), descriptors(pid)
+        resident, before = least_resident(agent), resident
+        grown.append(resident - before)
+    assert min(grown) < MOST_GROWTH, grown
 
 
 def _mine(agent: Running, word: str) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.kernel.accusing import COMMAND
 from tests.kernel.conftest import Cgroup, within
+from tests.kernel.metering import at_rest
 from tests.kernel.test_agent import PATIENCE_S, Running
 from tests.kernel.waiting import SWITCHES, favour
 from tests.unit.export import exposition, proto
@@ -111,9 +112,11 @@ def test_a_noisy_neighbour_is_found_named_and_let_go(
 @pytest.mark.claim
 def test_both_forms_of_the_page_tell_the_same(agent):
     agent.start("--interval", "20s")  # one sample serves both
+    families, types = at_rest(  # a family comes with the first thing that it has to tell
+        lambda: page(agent).types, lambda: {one.name: one for one in in_protobuf(agent)}
+    )
+    assert {name: one.type for name, one in families.items()} == types
     text = page(agent)
-    families = {one.name: one for one in in_protobuf(agent)}
-    assert {name: one.type for name, one in families.items()} == text.types
     moving = ("cotenant_agent_", "cotenant_wait", "cotenant_noise_", "cotenant_bpf_")
     for line in text.lines:
         if line.name.startswith("container_"):
