@@ -20,7 +20,8 @@ from cotenant.meter.read import Meter
 from cotenant.model import Kind, Sample, Snapshot, Tenant
 
 _KEYS = itertools.count(1)
-L, B = TypeVar("L"), TypeVar("B")
+L = TypeVar("L")
+B = TypeVar("B")
 
 SPIN = (sys.executable, "-c", "while True: pass")
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}

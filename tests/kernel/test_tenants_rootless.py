@@ -55,7 +55,7 @@ def test_a_users_container_is_named_and_metered(
 ) -> None:
     registry = Registry(hierarchies, Settings(), listen=False)
     try:
-        registry.scan(wait_s=10.0)
+        registry.scan(wait_s=60.0)
         tenants = registry.tenants
     finally:
         registry.close()
