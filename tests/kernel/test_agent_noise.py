@@ -19,7 +19,6 @@ from cotenant.model import NoiseReport
 from cotenant.web.control import NOISE, ask
 from cotenant.web.http import MEDIA_TYPES
 
-PATIENCE_S = 60
 SPIN = ("taskset", "-c", "0", "sh", "-c", "while :; do :; done")
 VICTIM, HOG = "ct-noise-victim", "ct-noise-hog"
 

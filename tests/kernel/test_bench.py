@@ -76,12 +76,14 @@ def test_the_peer_that_reads_files_and_the_meter_agree(hierarchies: Hierarchies)
         assert within(60, lambda: all(asleep(hierarchies, path) for path in made.ids))
         product = Product(hierarchies, made.owns, 3)
         try:
-            found, read = at_rest(Files(hierarchies, product.tenants).once, product.collect)
-            samples = found.samples
-            booked = {tenant.path: cpu_ns(hierarchies, tenant.path) for tenant in product.tenants}
+            peer = Files(hierarchies, product.tenants)
+            found, (read, booked) = at_rest(
+                lambda: (peer.once(), {path: cpu_ns(hierarchies, path) for path in made.ids}),
+                product.collect,
+            )
         finally:
             product.close()
-    for sample in samples:
+    for sample in found.samples:
         values = read[sample.tenant.name]
         assert sample.memory is not None and sample.pids is not None and sample.cpu is not None
         assert sample.memory.rss == values.get("total_rss", values.get("anon"))
