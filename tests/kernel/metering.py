@@ -35,15 +35,25 @@ def tenant(hierarchies: Hierarchies, path: str, main_pid: int | None = None) -> 
     )
 
 
+def booked_by_version(hierarchies: Hierarchies, path: str) -> dict[int, int]:
+    """CPU time of a cgroup, by version of the tree that books it: cpuacct.usage on v1, cpu.stat on
+    v2, which tells whole microseconds.
+    """
+    found = {}
+    for tree in hierarchies.trees:
+        folder = tree.directory(path)
+        if tree.version == 2:
+            text = (folder / "cpu.stat").read_text()
+            found[2] = int(dict(line.split() for line in text.splitlines())["usage_usec"]) * 1000
+        elif "cpuacct" in tree.controllers:
+            found[1] = int((folder / "cpuacct.usage").read_text())
+    return found
+
+
 def booked_ns(group: Cgroup) -> int:
-    """The cgroup's own CPU time: cpuacct.usage on v1, cpu.stat on v2."""
-    tree = group.hierarchies.of("cpuacct")
-    if tree and tree.version == 1:
-        return int((tree.directory(group.path) / "cpuacct.usage").read_text())
-    unified = group.hierarchies.unified
-    assert unified
-    text = (unified.directory(group.path) / "cpu.stat").read_text()
-    return int(dict(line.split() for line in text.splitlines())["usage_usec"]) * 1000
+    """The cgroup's own CPU time, of v1's tree where there is one."""
+    books = booked_by_version(group.hierarchies, group.path)
+    return books[min(books)]
 
 
 @contextmanager

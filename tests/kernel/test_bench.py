@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.kernel.conftest import within
-from tests.kernel.metering import at_rest
+from tests.kernel.metering import at_rest, booked_by_version
 
 from cotenant.bench.peers.files import Files
 from cotenant.bench.tenants import LABEL, PARENT, ground
@@ -37,18 +37,6 @@ def left(hierarchies: Hierarchies) -> list[str]:
     return (
         folders + subprocess.run(words, capture_output=True, text=True, check=False).stdout.split()
     )
-
-
-def cpu_ns(hierarchies: Hierarchies, path: str) -> list[int]:
-    """CPU time of the cgroup in each tree that books it; v2 tells whole microseconds."""
-    found = []
-    for tree in hierarchies.trees:
-        folder = tree.directory(path)
-        if tree.version == 2:
-            found.append(int((folder / "cpu.stat").read_text().split()[1]) * 1000)
-        elif "cpuacct" in tree.controllers:
-            found.append(int((folder / "cpuacct.usage").read_text()))
-    return found
 
 
 def asleep(hierarchies: Hierarchies, path: str) -> bool:
@@ -78,7 +66,10 @@ def test_the_peer_that_reads_files_and_the_meter_agree(hierarchies: Hierarchies)
         try:
             peer = Files(hierarchies, product.tenants)
             found, (read, booked) = at_rest(
-                lambda: (peer.once(), {path: cpu_ns(hierarchies, path) for path in made.ids}),
+                lambda: (
+                    peer.once(),
+                    {path: booked_by_version(hierarchies, path) for path in made.ids},
+                ),
                 product.collect,
             )
         finally:
@@ -91,9 +82,10 @@ def test_the_peer_that_reads_files_and_the_meter_agree(hierarchies: Hierarchies)
         assert sample.vm_bytes == values["vm_bytes"]
         usage_us = values.get("usage_usec")
         usage_ns = values.get("cpuacct.usage") or (usage_us or 0) * 1000
-        assert usage_ns in booked[sample.tenant.path]
+        books = booked[sample.tenant.path].values()
+        assert usage_ns in books
         # it joined the trees one after the other, and the meter may read another one than the peer
-        assert any(0 <= sample.cpu.usage_ns - ns < 1000 for ns in booked[sample.tenant.path])
+        assert any(0 <= sample.cpu.usage_ns - ns < 1000 for ns in books)
 
 
 def test_interrupted_it_still_removes_its_tenants(hierarchies: Hierarchies) -> None:

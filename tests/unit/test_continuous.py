@@ -1,9 +1,8 @@
-"""The profiler's thread: what it does not begin any more."""
+"""The profiler's thread: what it does not begin any more, and whom it asks before a window ends."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,10 +62,7 @@ def test_who_is_told_to_end_while_tables_are_made_does_not_begin(
 
 
 class Ending:
-    """A profiler whose window ends as soon as it begins: who lives here, once that is settled."""
-
-    sampled = 0
-    pause_s = 0.0
+    """A profiler that asks who lives here, once that is settled, and ends."""
 
     def __init__(
         self,
@@ -102,12 +98,14 @@ def test_a_window_that_ends_has_told_who_is_here_by_then(monkeypatch: pytest.Mon
         made.append(Ending(*given))
         return made[0]
 
+    def tell() -> None:
+        one.follow([early], [late])
+        asked.set()
+
     monkeypatch.setattr(continuous, "Profiler", make)
-    told: list[str] = []
-    one = continuous_of(told, lambda: one.follow([early], [late]))
+    one, asked = continuous_of([], tell), threading.Event()
     one.start()
-    while not told:
-        time.sleep(0.01)
+    assert asked.wait(30)
     one.close()
     assert made[0].found == [late, early]
 
